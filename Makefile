@@ -1,0 +1,25 @@
+# make dev: the service with reload on a private MariaDB.    make test: every check.
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+.PHONY: dev test
+
+dev: .venv/installed
+	@$(if $(DATABASE_URL),,.ci/provision mariadb)
+	@exec $(BIN)/python -m service.dev
+
+test: .venv/installed
+	@.ci/provision mariadb chromium
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=75
+
+.venv/installed: pyproject.toml .ci/constraints.txt
+	@.ci/provision venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
+	@touch $@

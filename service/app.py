@@ -1,0 +1,133 @@
+"""The composition root: builds the parts, joins them, decides nothing."""
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from service import logs
+from service.auth import PURGE_BATCH, Auth
+from service.database import Database
+from service.errors import Unavailable
+from service.passwords import Passwords
+from service.queries import migrations
+from service.settings import InvalidSetting, Settings
+from service.tokens import Tokens
+from service.web.errors import HANDLERS, LastResort
+from service.web.middleware import CORS, RequestLog
+from service.web.routes import ROUTES, State
+
+STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
+PURGE_INTERVAL = 300  # seconds
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The ASGI application; for `uvicorn --factory`, which gives no settings, from the environment.
+
+    Exits with one line when the environment is unusable.
+    """
+    if settings is None:
+        try:
+            settings = Settings.from_env()
+        except InvalidSetting as error:
+            sys.stderr.write(f"mstack-auth: {error}\n")
+            raise SystemExit(STARTUP_FAILURE) from None
+        logs.configure(settings.log_level)
+    if "*" in settings.cors_origins:
+        log.warning("cors_any_origin", extra={"hint": "set CORS_ORIGINS to the origins of your pages"})
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(
+                CORS,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+                expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-ID"],
+            ),
+            Middleware(LastResort),
+        ],
+        exception_handlers=HANDLERS,
+        lifespan=_lifespan(settings),
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        passwords = Passwords(
+            rounds=settings.bcrypt_rounds,
+            threads=settings.hash_threads,
+            queue=settings.hash_queue,
+            min_length=settings.password_min_length,
+            blocklist=settings.password_blocklist,
+        )
+        tokens = Tokens(
+            settings.jwt_secret,
+            access_lifetime=settings.jwt_expiry,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+        )
+        async with Database(settings.database, size=settings.pool_size, timeout=settings.database_timeout) as database:
+            auth = Auth(
+                database=database,
+                passwords=passwords,
+                tokens=tokens,
+                refresh_lifetime=settings.refresh_expiry,
+                session_max_age=settings.session_max_age,
+            )
+            schema = asyncio.create_task(_require_schema(database))
+            purge = asyncio.create_task(_purge(auth))
+            # Time for a wrong schema to be found before the first request; a database that is down is not waited for.
+            await asyncio.wait({schema}, timeout=0.5)
+            yield {"auth": auth}
+            for task in (schema, purge):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        passwords.close()
+        _end_with_zero()
+
+    return lifespan
+
+
+async def _require_schema(database: Database) -> None:
+    """Exits when the database, as soon as it can be asked, says that a migration is missing."""
+    while True:
+        try:
+            missing = await migrations.find_missing(database)
+            break
+        except Unavailable:
+            await asyncio.sleep(0.5)
+    if missing:
+        log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
+        raise SystemExit(STARTUP_FAILURE)
+
+
+async def _purge(auth: Auth) -> None:
+    """Deletes expired sessions for ever, a batch at a time; harmless when several processes do."""
+    while True:
+        await asyncio.sleep(PURGE_INTERVAL * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
+        with suppress(Unavailable):
+            while await auth.purge() == PURGE_BATCH:
+                await asyncio.sleep(0.1)
+
+
+def _end_with_zero() -> None:
+    """Lets a SIGTERM that was served end the process with exit code 0.
+
+    uvicorn raises the signal again once it has stopped, to die of it; held back, it changes nothing any more.
+    """
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

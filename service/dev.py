@@ -1,0 +1,76 @@
+"""`make dev`: the service with reload, on a private MariaDB whose data stay."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from service.localdb import LocalDatabaseError, local_database
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".dev"
+
+
+def main() -> int:
+    """Runs until Ctrl-C; returns the exit code."""
+    environ = dict(os.environ)
+    with ExitStack() as stack:
+        if not environ.get("DATABASE_URL"):
+            environ["DATABASE_URL"] = stack.enter_context(local_database(FOLDER / "mariadb")).url
+        environ.setdefault("JWT_SECRET", _kept_secret(FOLDER / "jwt-secret"))
+        port = environ.setdefault("UVICORN_PORT", "5000")
+        tools = Path(sys.executable).parent
+        migrated = subprocess.run([tools / "yoyo", "apply", "--batch"], cwd=ROOT, env=environ, check=False)
+        if migrated.returncode != 0:
+            return migrated.returncode
+        _say_where(port)
+        command: list[str | Path] = [
+            tools / "uvicorn",
+            "--factory",
+            "service.app:create_app",
+            "--reload",
+            "--reload-dir",
+            "service",
+        ]
+        return _run(command, environ)
+
+
+def _kept_secret(path: Path) -> str:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text()
+
+
+def _say_where(port: str) -> None:
+    api = f"http://localhost:{port}"
+    print(
+        f"\n  API   {api}/auth\n"
+        f"  Page  {(ROOT / 'tests' / 'demo.html').as_uri()}\n"
+        f"  Try   curl {api}/auth/signup -H 'Content-Type: application/json'"
+        """ -d '{"username":"ada","password":"correct horse"}'\n"""
+        "  Stop  Ctrl-C\n",
+        flush=True,
+    )
+
+
+def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
+    service = subprocess.Popen(command, cwd=ROOT, env=environ)
+    # At a terminal Ctrl-C reaches the service too; a SIGTERM sent to this process alone is passed on.
+    signal.signal(signal.SIGINT, lambda *_: service.send_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda *_: service.send_signal(signal.SIGTERM))
+    return service.wait()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LocalDatabaseError as error:
+        sys.exit(f"mstack-auth: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,85 @@
+"""Why a request is refused.
+
+    AuthError
+    ├── InvalidInput            something in the request has to be changed
+    │   ├── InvalidUsername
+    │   └── InvalidPassword
+    ├── UsernameTaken
+    ├── InvalidCredentials      unknown user or wrong password; never said which
+    ├── InvalidToken            not a token of ours, altered, expired or of the other type
+    │   ├── MissingToken
+    │   └── SessionRevoked      a true refresh token whose session is gone
+    └── Unavailable             nothing wrong with the request; try again
+        ├── Overloaded
+        └── DatabaseUnavailable
+
+Each class has a stable machine `code`; `str(error)` is a sentence that may be shown to anybody.
+The HTTP status belongs to `service.web.errors`.
+"""
+
+from typing import ClassVar
+
+
+class AuthError(Exception):
+    """A refusal; `sentence` replaces the class's own when it can say more without giving anything away."""
+
+    code: ClassVar[str]
+    sentence: ClassVar[str]
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(sentence or self.sentence)
+
+
+class InvalidInput(AuthError):
+    code = "invalid_input"
+    sentence = "The request is not acceptable."
+
+
+class InvalidUsername(InvalidInput):
+    code = "invalid_username"
+    sentence = "This username is not acceptable."
+
+
+class InvalidPassword(InvalidInput):
+    code = "invalid_password"
+    sentence = "This password is not acceptable."
+
+
+class UsernameTaken(AuthError):
+    code = "username_taken"
+    sentence = "This username is taken."
+
+
+class InvalidCredentials(AuthError):
+    code = "invalid_credentials"
+    sentence = "Wrong username or password."
+
+
+class InvalidToken(AuthError):
+    code = "invalid_token"
+    sentence = "The token is invalid or has expired."
+
+
+class MissingToken(InvalidToken):
+    code = "missing_token"
+    sentence = "An Authorization header with a Bearer token is required."
+
+
+class SessionRevoked(InvalidToken):
+    code = "session_revoked"
+    sentence = "The session has ended; log in again."
+
+
+class Unavailable(AuthError):
+    code = "unavailable"
+    sentence = "The service cannot answer right now; try again."
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+    sentence = "The service is busy; try again."
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    sentence = "The service cannot reach its data right now; try again."

@@ -1,0 +1,1 @@
+"""The statements, one module a table, one function a statement."""

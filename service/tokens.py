@@ -1,0 +1,130 @@
+"""Issuing and verifying JWTs, signed with HS256 (RFC 7519, RFC 7515; checks after RFC 8725)."""
+
+import re
+import secrets
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from jose import jwk, jws
+from jose.utils import base64url_decode, base64url_encode
+
+from service.errors import InvalidToken
+
+ALGORITHM = "HS256"
+MAX_LENGTH = 2048
+_COMPACT = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What both tokens say. `sid` is the session; times are seconds since 1970."""
+
+    sub: Text
+    username: Text
+    sid: Text
+    iat: int
+    exp: int
+    nbf: int = 0
+    iss: str | None = None
+    aud: str | None = None
+
+
+class AccessClaims(Claims, frozen=True, kw_only=True):
+    type: Literal["access"]
+    jti: Text
+
+
+class RefreshClaims(Claims, frozen=True, kw_only=True):
+    """(`sid`, `gen`) is the identity of a refresh token: the same one can be signed again from the session alone."""
+
+    type: Literal["refresh"]
+    gen: int
+
+
+C = TypeVar("C", bound=Claims)
+
+
+class Tokens:
+    """Signs with one key; verifies strictly what that key signed.
+
+    `issuer` and `audience` are claimed, and required, when given; when not, a token that has them is refused.
+    """
+
+    def __init__(self, secret: bytes, *, access_lifetime: int, issuer: str | None = None, audience: str | None = None):
+        self._key = jwk.construct(secret, ALGORITHM)
+        self._access_lifetime = access_lifetime
+        self._issuer = issuer
+        self._audience = audience
+        # Every header but our own is refused, which settles alg, typ, crit, kid, jku and non-canonical forms at once.
+        self._header = self._sign(b"").split(".")[0]
+
+    def issue_access(self, *, user_id: str, username: str, session_id: str, now: int) -> str:
+        """A new access token."""
+        claims = AccessClaims(
+            type="access",
+            sub=user_id,
+            username=username,
+            sid=session_id,
+            jti=secrets.token_urlsafe(16),
+            iat=now,
+            exp=now + self._access_lifetime,
+            iss=self._issuer,
+            aud=self._audience,
+        )
+        return self._sign(msgspec.json.encode(claims))
+
+    def issue_refresh(
+        self, *, user_id: str, username: str, session_id: str, generation: int, issued_at: int, expires_at: int
+    ) -> str:
+        """The refresh token of a session's generation: the same arguments give the same token."""
+        claims = RefreshClaims(
+            type="refresh",
+            sub=user_id,
+            username=username,
+            sid=session_id,
+            gen=generation,
+            iat=issued_at,
+            exp=expires_at,
+            iss=self._issuer,
+            aud=self._audience,
+        )
+        return self._sign(msgspec.json.encode(claims))
+
+    def verify_access(self, token: str, now: float) -> AccessClaims:
+        """The claims of an access token that is valid at `now`. Raises InvalidToken."""
+        return _live(self._read(token, AccessClaims), now)
+
+    def verify_refresh(self, token: str, now: float) -> RefreshClaims:
+        """The claims of a refresh token that is valid at `now`; its session is not looked at. Raises InvalidToken."""
+        return _live(self.recognise_refresh(token), now)
+
+    def recognise_refresh(self, token: str) -> RefreshClaims:
+        """The claims of a refresh token that we signed, whether or not it has expired. Raises InvalidToken."""
+        return self._read(token, RefreshClaims)
+
+    def _sign(self, payload: bytes) -> str:
+        return jws.sign(payload, self._key, algorithm=ALGORITHM)
+
+    def _read(self, token: str, kind: type[C]) -> C:
+        match = _COMPACT.fullmatch(token) if len(token) <= MAX_LENGTH else None
+        if not match or match[1] != self._header:
+            raise InvalidToken
+        signed, signature = token[: match.end(2)].encode(), match[3].encode()
+        try:
+            mac = base64url_decode(signature)
+            # Other trailing bits decode to the same signature: a second spelling of the token (RFC 7515 §2).
+            if base64url_encode(mac) != signature or not self._key.verify(signed, mac):
+                raise InvalidToken
+            claims = msgspec.json.decode(base64url_decode(match[2].encode()), type=kind)
+        except (ValueError, RecursionError):  # base64 and msgspec errors are ValueErrors
+            raise InvalidToken from None
+        if claims.iss != self._issuer or claims.aud != self._audience:
+            raise InvalidToken
+        return claims
+
+
+def _live(claims: C, now: float) -> C:
+    if not claims.nbf <= now < claims.exp:
+        raise InvalidToken
+    return claims

@@ -1,0 +1,1 @@
+"""HTTP: what a request looks like, and what is answered."""

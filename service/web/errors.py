@@ -1,0 +1,100 @@
+"""From an error to its answer: every refusal of this service has the shape {"error", "code"}."""
+
+import logging
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+
+from service.errors import (
+    AuthError,
+    InvalidCredentials,
+    InvalidInput,
+    InvalidToken,
+    MissingToken,
+    Unavailable,
+    UsernameTaken,
+)
+from service.web.payload import render
+
+RETRY_AFTER = "1"  # seconds
+
+# A subclass without a line of its own answers as its nearest ancestor does.
+STATUS: dict[type[AuthError], int] = {
+    InvalidInput: 400,
+    InvalidCredentials: 401,
+    InvalidToken: 401,
+    UsernameTaken: 409,
+    Unavailable: 503,
+}
+
+log = logging.getLogger(__name__)
+
+
+def status_of(kind: type[AuthError]) -> int:
+    """The status of an error's class, or of the nearest ancestor that has one."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
+
+
+def refuse(error: AuthError, **members: object) -> Response:
+    """The answer to an error, with `members` before the usual two."""
+    status = status_of(type(error))
+    headers = {}
+    if status == 401:  # RFC 9110 §15.5.2, RFC 6750 §3.1: the error is named only where a token was presented
+        presented = isinstance(error, InvalidToken) and not isinstance(error, MissingToken)
+        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if presented else "Bearer"
+    if status == 503:
+        headers["Retry-After"] = RETRY_AFTER
+    return render({**members, "error": str(error), "code": error.code}, status, headers)
+
+
+def _refuse_http(status: int, headers: dict[str, str] | None = None) -> Response:
+    """415 becomes {"error": "Unsupported Media Type.", "code": "unsupported_media_type"}."""
+    phrase = HTTPStatus(status).phrase
+    return render({"error": f"{phrase}.", "code": phrase.lower().replace(" ", "_")}, status, headers)
+
+
+def _on_auth_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AuthError)
+    return refuse(error)
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _refuse_http(error.status_code, dict(error.headers or {}))
+
+
+def _on_disconnect(request: Request, error: Exception) -> Response:
+    return _refuse_http(400)  # nobody is there to read it
+
+
+HANDLERS: dict[type[Exception], ExceptionHandler] = {
+    AuthError: _on_auth_error,
+    HTTPException: _on_http_exception,
+    ClientDisconnect: _on_disconnect,
+}
+
+
+class LastResort:
+    """Answers whatever no handler knows with a bare 500, inside CORS so that a browser may read it; logs the rest."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting_start)
+        except Exception:
+            log.exception("unhandled_error")
+            if started or scope["type"] != "http":
+                raise
+            await _refuse_http(500)(scope, receive, send)

@@ -1,0 +1,81 @@
+"""What every request goes through: an id, a log line, headers, CORS."""
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.logs import request_id
+from service.web.payload import render
+
+HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+_WELL_FORMED_ID = re.compile(rb"[\w.:/+=-]{1,128}", re.ASCII)
+_MAX_PATH = 64  # characters; a token in a path does not get into the log whole
+
+log = logging.getLogger(__name__)
+
+
+class RequestLog:
+    """Gives a request its id, its answer the headers that all have, and the log one line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 499  # as nginx notes a client that left before its answer
+        own_id = _request_id(scope)
+        request_id.set(own_id)
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *HEADERS, (b"x-request-id", own_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        finally:
+            _log(scope, status, time.perf_counter() - started)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _WELL_FORMED_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid4().hex
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    is_hot = status == 200 and scope["path"] == "/auth/verify"
+    level = logging.DEBUG if is_hot else logging.INFO
+    if log.isEnabledFor(level):
+        fields = {
+            "method": scope["method"],
+            "path": scope["path"][:_MAX_PATH],
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "client": scope["client"][0] if scope["client"] else None,
+        }
+        log.log(level, "request", extra=fields)
+
+
+class CORS(CORSMiddleware):
+    """Starlette's, with its refusal of a preflight in our shape."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code != 400:
+            return response
+        headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        refusal = {"error": "This origin, method or header is not allowed.", "code": "cors_refused"}
+        return render(refusal, 400, headers)

@@ -1,0 +1,105 @@
+"""Reading requests and rendering answers; the names on the wire live only here."""
+
+import asyncio
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import InvalidInput, InvalidToken, MissingToken
+
+MAX_BODY = 16 * 1024  # bytes
+BODY_TIMEOUT = 10  # seconds
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A JSON object; unknown members are ignored."""
+
+
+class Credentials(Wire, frozen=True, kw_only=True):
+    username: Text
+    password: Text
+
+
+class RefreshToken(Wire, frozen=True, kw_only=True):
+    refresh_token: Text
+
+
+class Tokens(Wire, frozen=True, kw_only=True):
+    token: str
+    refresh_token: str
+
+
+class Done(Wire, frozen=True, kw_only=True):
+    success: bool = True
+    message: str
+
+
+class User(Wire, frozen=True, kw_only=True):
+    username: str
+
+
+class Verified(Wire, frozen=True, kw_only=True):
+    valid: bool = True
+    user: User
+
+
+W = TypeVar("W", bound=Wire)
+
+
+class MalformedBody(InvalidInput):
+    code = "malformed_body"
+    sentence = "The body must be one JSON object in UTF-8."
+
+
+class MissingField(InvalidInput):
+    code = "missing_field"
+    sentence = "A field is missing, empty or not text."
+
+
+async def read(request: Request[Any], kind: type[W]) -> W:
+    """The body as a `kind`. Raises MalformedBody, MissingField, HTTPException (408, 413, 415)."""
+    media_types = request.headers.getlist("content-type")
+    if len(media_types) != 1 or media_types[0].partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            body = await _body(request)
+    except TimeoutError:
+        raise HTTPException(408) from None
+    try:
+        return msgspec.json.decode(body.decode("utf-8"), type=kind)
+    except msgspec.ValidationError:
+        fields = " and ".join(field.encode_name for field in msgspec.structs.fields(kind))
+        raise MissingField(f"The body must hold {fields} as text that is not empty.") from None
+    except (ValueError, RecursionError):
+        raise MalformedBody from None
+
+
+async def _body(request: Request[Any]) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(413)
+    return bytes(body)
+
+
+def bearer_token(request: Request[Any]) -> str:
+    """The token of the one Authorization header (RFC 6750 §2.1). Raises MissingToken, InvalidToken."""
+    headers = request.headers.getlist("authorization")
+    if len(headers) > 1:
+        raise InvalidToken
+    scheme, _, token = "".join(headers).partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise MissingToken
+    return token.lstrip(" ")
+
+
+def render(answer: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(msgspec.json.encode(answer), status, headers, "application/json")

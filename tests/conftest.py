@@ -1,0 +1,114 @@
+"""One private MariaDB and one service process a run; tests take names of their own and share both."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pymysql
+import pytest
+
+from service.app import create_app
+from service.localdb import LocalDatabase, local_database
+from service.settings import DatabaseAddress, Settings
+from tests.server import SECRET, Server, migrate
+
+_numbers = itertools.count()
+PASSWORD = "correct horse battery"
+StartClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabase]:
+    """A server with the schema applied, for all tests that leave it alive."""
+    with local_database(tmp_path_factory.mktemp("mariadb")) as database:
+        migrate(database.url)
+        yield database
+
+
+@pytest.fixture
+def own_mariadb(tmp_path: Path) -> Iterator[LocalDatabase]:
+    """A server with the schema applied, for one test to stop, kill and stall."""
+    with local_database(tmp_path / "mariadb") as database:
+        migrate(database.url)
+        yield database
+
+
+@pytest.fixture(scope="session")
+def server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The service in a process of its own, on a port of its own."""
+    with Server(mariadb.url, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of the service process, over a socket."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+        yield http
+
+
+@pytest.fixture
+def sql(mariadb: LocalDatabase) -> Iterator[pymysql.cursors.Cursor]:
+    """A cursor on the database of all tests."""
+    address = DatabaseAddress.from_url(mariadb.url)
+    with (
+        pymysql.connect(
+            host=address.host, port=address.port, user=address.user, password=address.password,
+            database=address.name, autocommit=True, charset="utf8mb4",
+        ) as connection,
+        connection.cursor() as cursor,
+    ):  # fmt: skip
+        yield cursor
+
+
+@pytest.fixture
+def settings(mariadb: LocalDatabase) -> Settings:
+    """Settings with cheap hashing, for a service inside the test."""
+    return Settings(database=DatabaseAddress.from_url(mariadb.url), jwt_secret=SECRET.encode(), bcrypt_rounds=4)
+
+
+@pytest.fixture
+def start(settings: Settings) -> StartClient:
+    """Starts a service inside the test, with settings changed as named, and gives a client of it."""
+
+    @asynccontextmanager
+    async def start_client(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(replace(settings, **changes))  # type: ignore[arg-type]
+        async with app.router.lifespan_context(app) as state:
+
+            async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # as uvicorn does
+                await app({**scope, "state": dict(state or {})}, receive, send)
+
+            transport = httpx.ASGITransport(with_state)
+            async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=30) as http:
+                http.state = state  # type: ignore[attr-defined]  # for tests that turn the clock
+                yield http
+
+    return start_client
+
+
+@pytest.fixture
+def new_name() -> Callable[[], str]:
+    """Names that nobody else in this run takes."""
+    return lambda: f"user-{next(_numbers)}"
+
+
+@pytest.fixture
+async def name(client: httpx.AsyncClient, new_name: Callable[[], str]) -> str:
+    """The name of a user who signed up with PASSWORD."""
+    fresh = new_name()
+    answer = await client.post("/auth/signup", json={"username": fresh, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    return fresh
+
+
+@pytest.fixture
+async def tokens(client: httpx.AsyncClient, name: str) -> dict[str, str]:
+    """What `name` got from a login: token and refreshToken."""
+    answer = await client.post("/auth/login", json={"username": name, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, str] = answer.json()
+    return found

@@ -1,0 +1,84 @@
+"""The service as its operator runs it: a uvicorn process, found by its port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = Path(sys.executable).parent
+SECRET = "a-secret-for-tests-only-0123456789abcdef"
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a child process: ours without what configures a service, with `changes`."""
+    ours = {"DATABASE_URL", "JWT_SECRET", "CORS_ORIGINS", "UVICORN_PORT"}
+    return {name: value for name, value in os.environ.items() if name not in ours} | changes
+
+
+def migrate(url: str, *arguments: str) -> None:
+    """Applies the migrations in `sql/`, or does what `arguments` say, as the README tells an operator to."""
+    command = [str(TOOLS / "yoyo"), *(arguments or ("apply",)), "--batch"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(DATABASE_URL=url), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A running service; its whole output is in `log`."""
+
+    def __init__(self, database_url: str, folder: Path, *arguments: str, **settings: str) -> None:
+        self.log = folder / "service.log"
+        self._arguments = arguments
+        self._settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "BCRYPT_ROUNDS": "10", **settings}
+
+    def __enter__(self) -> Self:
+        for _ in range(5):
+            self.port = free_port()
+            self.url = f"http://127.0.0.1:{self.port}"
+            command = [str(TOOLS / "uvicorn"), "--factory", "service.app:create_app", "--port", str(self.port)]
+            with self.log.open("a") as log:
+                self.process = subprocess.Popen(
+                    [*command, *self._arguments], cwd=ROOT, env=environment(**self._settings), stdout=log, stderr=log
+                )
+            if self._answers():
+                return self
+        raise AssertionError(self.log.read_text())
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+        """Sends a signal and returns the exit code."""
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(seconds)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    def _answers(self) -> bool:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                httpx.get(f"{self.url}/auth/verify")
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
