@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import sys
@@ -112,7 +113,8 @@ async def _require_schema(database: Database) -> None:
             await asyncio.sleep(0.5)
     if missing:
         log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
-        raise SystemExit(STARTUP_FAILURE)
+        # An exception would pass through lifespan and event loop, and each would print a traceback of its own.
+        os._exit(STARTUP_FAILURE)
 
 
 async def _purge(auth: Auth) -> None:

@@ -1,14 +1,17 @@
 """One private MariaDB and one service process a run; tests take names of their own and share both."""
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pymysql
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from service.app import create_app
 from service.localdb import LocalDatabase, local_database
@@ -72,19 +75,20 @@ def settings(mariadb: LocalDatabase) -> Settings:
 
 @pytest.fixture
 def start(settings: Settings) -> StartClient:
-    """Starts a service inside the test, with settings changed as named, and gives a client of it."""
+    """Starts a service inside the test, with the settings and the clock as named, and gives a client of it."""
 
     @asynccontextmanager
-    async def start_client(**changes: object) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(replace(settings, **changes))  # type: ignore[arg-type]
-        async with app.router.lifespan_context(app) as state:
+    async def start_client(clock: Callable[[], float] = time.time, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(replace(settings, **changes))
+        async with app.router.lifespan_context(app) as parts:
+            assert parts is not None
+            state = {"auth": replace(parts["auth"], clock=clock)}
 
-            async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # as uvicorn does
-                await app({**scope, "state": dict(state or {})}, receive, send)
+            async def with_state(scope: Scope, receive: Receive, send: Send) -> None:  # as uvicorn does
+                await app({**scope, "state": state}, receive, send)
 
             transport = httpx.ASGITransport(with_state)
             async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=30) as http:
-                http.state = state  # type: ignore[attr-defined]  # for tests that turn the clock
                 yield http
 
     return start_client

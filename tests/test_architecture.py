@@ -1,0 +1,96 @@
+"""Who may import whom, and one vendor, one file: each must be replaceable in an afternoon."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.server import ROOT
+
+ALLOWED = {
+    "app": {"auth", "database", "errors", "logs", "passwords", "queries", "settings", "tokens", "web"},
+    "web": {"auth", "errors", "logs", "web"},
+    "auth": {"database", "errors", "passwords", "queries", "tokens", "usernames"},
+    "queries": {"database", "errors", "queries"},
+    "database": {"errors", "settings"},
+    "passwords": {"errors"},
+    "tokens": {"errors"},
+    "usernames": {"errors"},
+    "dev": {"localdb"},
+    "errors": set(),
+    "localdb": set(),
+    "logs": set(),
+    "settings": set(),
+}
+VENDORS = {
+    "starlette": {"app", "web"},
+    "aiomysql": {"database"},
+    "pymysql": {"database"},
+    "jose": {"tokens"},
+    "passlib": {"passwords"},
+    "bcrypt": {"passwords"},
+    "precis_i18n": {"usernames"},
+    "pythonjsonlogger": {"logs"},
+    "uuid_utils": {"auth"},
+}
+MODULES = sorted((ROOT / "service").rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """`web` for service/web/routes.py, `auth` for service/auth.py."""
+    return path.relative_to(ROOT / "service").parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of what a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import in {path}"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("service.")}
+    assert ours <= ALLOWED.get(room(path), set())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_vendor_is_known_to_its_room_only(path: Path) -> None:
+    for name in imported(path):
+        assert room(path) in VENDORS.get(name.split(".")[0], {room(path)}), name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_only_settings_read_the_environment(path: Path) -> None:
+    """`dev` is on the other side: it makes the environment of the processes it starts."""
+    names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert room(path) in {"settings", "dev"} or not names & {"environ", "getenv", "environb"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_statement_is_put_together_from_parts(path: Path) -> None:
+    """REQUIREMENTS 52: SQL is a literal; values are arguments."""
+    verbs = ("select ", "insert ", "update ", "delete ")
+    tree = ast.parse(path.read_text())
+    literals = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and room(path) == "queries":
+            is_statement = node.value.strip().startswith(verbs)
+            assert not is_statement or id(node) in literals
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+            assert not text.strip().lower().startswith(verbs)
+
+
+def test_a_file_of_the_service_stays_readable() -> None:
+    for path in MODULES:
+        assert len(path.read_text().splitlines()) <= 170, path

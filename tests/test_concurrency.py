@@ -1,0 +1,166 @@
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from pymysql.cursors import Cursor
+
+from service.errors import Overloaded
+from service.localdb import LocalDatabase
+from service.passwords import Passwords
+from tests.conftest import PASSWORD, StartClient
+from tests.server import Server, claims_of
+
+
+def statuses(answers: list[httpx.Response]) -> Counter[int]:
+    return Counter(answer.status_code for answer in answers)
+
+
+async def test_of_30_signups_of_one_name_at_once_one_succeeds(
+    client: httpx.AsyncClient, new_name: Callable[[], str], sql: Cursor
+) -> None:
+    """REQUIREMENTS 50."""
+    fresh = new_name()
+    spellings = [fresh, fresh.upper(), fresh.title()]
+    requests = [
+        client.post("/auth/signup", json={"username": spellings[i % 3], "password": PASSWORD}) for i in range(30)
+    ]
+    answers = await asyncio.gather(*requests)
+    assert statuses(answers) == {200: 1, 409: 29}
+    sql.execute("select count(*) from users where username_key = %s", fresh)
+    assert sql.fetchone() == (1,)
+
+
+async def test_20_logins_in_one_second_are_20_sessions_each_revocable_alone(
+    start: StartClient, new_name: Callable[[], str]
+) -> None:
+    """REQUIREMENTS 22, 26, 28: the clock stands still."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    moment = time.time()
+    async with start(clock=lambda: moment) as client:
+        await client.post("/auth/signup", json=credentials)
+        answers = await asyncio.gather(*(client.post("/auth/login", json=credentials) for _ in range(20)))
+        pairs = [answer.json() for answer in answers]
+        assert len({pair["token"] for pair in pairs}) == 20
+        assert len({claims_of(pair["refreshToken"])["sid"] for pair in pairs}) == 20
+        for ended, pair in enumerate(pairs):
+            token = {"refreshToken": pair["refreshToken"]}
+            assert (await client.post("/auth/logout", json=token)).status_code == 200
+            assert (await client.post("/auth/refresh", json=token)).status_code == 401
+            for other in pairs[ended + 1 :]:
+                answer = await client.post("/auth/refresh", json={"refreshToken": other["refreshToken"]})
+                assert answer.status_code == 200
+
+
+async def test_20_refreshes_of_one_token_at_once_over_two_processes_agree(
+    client: httpx.AsyncClient, tokens: dict[str, str], mariadb: LocalDatabase, tmp_path: Path, sql: Cursor
+) -> None:
+    """REQUIREMENTS 30: whoever wins the swap, all get the same successor; one row; nobody is logged out."""
+    with Server(mariadb.url, tmp_path) as second:
+        async with httpx.AsyncClient(base_url=second.url, timeout=30) as other:
+            token = tokens["refreshToken"]
+            for generation in range(1, 11):
+                clients = [client, other] * 10
+                answers = await asyncio.gather(
+                    *(each.post("/auth/refresh", json={"refreshToken": token}) for each in clients)
+                )
+                assert statuses(answers) == {200: 20}
+                successors = {answer.json()["refreshToken"] for answer in answers}
+                assert len(successors) == 1
+                token = successors.pop()
+                assert claims_of(token)["gen"] == generation
+                session = claims_of(token)["sid"]
+                sql.execute("select generation from refresh_tokens where id = %s", session)
+                assert sql.fetchall() == ((generation,),)
+            # REQUIREMENTS 26: a logout at one process holds at the other at once.
+            await client.post("/auth/logout", json={"refreshToken": token})
+            assert (await other.post("/auth/refresh", json={"refreshToken": token})).status_code == 401
+
+
+async def test_a_full_hash_queue_refuses_at_once_and_the_rest_is_served(
+    start: StartClient, new_name: Callable[[], str]
+) -> None:
+    """REQUIREMENTS 46: one thread and two places to wait; a refusal comes before the first hash is done."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    finished: list[int] = []
+
+    async with start(hash_threads=1, hash_queue=2, bcrypt_rounds=10) as client:
+        await client.post("/auth/signup", json=credentials)
+
+        async def login() -> httpx.Response:
+            answer = await client.post("/auth/login", json=credentials)
+            finished.append(answer.status_code)
+            return answer
+
+        answers = await asyncio.gather(*(login() for _ in range(10)))
+        assert statuses(answers) == {200: 3, 503: 7}
+        assert finished == [503] * 7 + [200] * 3
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.json() == {"error": "The service is busy; try again.", "code": "overloaded"}
+        assert (await login()).status_code == 200
+
+
+async def test_a_client_that_leaves_gives_its_place_back_when_its_hash_is_done() -> None:
+    passwords = Passwords(rounds=10, threads=1, queue=1)
+    try:
+        running, waiting = (asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(2))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await passwords.hash(PASSWORD)
+        running.cancel()
+        waiting.cancel()
+        await asyncio.wait({running, waiting})
+        with pytest.raises(Overloaded):  # the one that runs can't be stopped, and still counts; the other is gone
+            await asyncio.gather(passwords.hash(PASSWORD), passwords.hash(PASSWORD))
+        while True:
+            try:
+                await passwords.hash(PASSWORD)
+                break
+            except Overloaded:
+                await asyncio.sleep(0.01)
+    finally:
+        passwords.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have a priority of their own only on Linux")
+async def test_hashing_threads_have_lower_priority_than_the_rest(
+    client: httpx.AsyncClient, tokens: dict[str, str], server: Server
+) -> None:
+    """A login storm must not stand in the way of verify."""
+    threads = Path(f"/proc/{server.process.pid}/task")
+    nice = {int(thread.name): os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads.iterdir()}
+    assert nice[server.process.pid] == os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice[server.process.pid] + 10 in nice.values()
+
+
+async def test_a_full_pool_refuses_within_the_deadline_and_verify_goes_on(
+    start: StartClient, new_name: Callable[[], str], sql: Cursor
+) -> None:
+    """REQUIREMENTS 66: the only connection waits for a row that somebody else has locked."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    async with start(pool_size=1, database_timeout=0.5) as client:
+        await client.post("/auth/signup", json=credentials)
+        pair = (await client.post("/auth/login", json=credentials)).json()
+        token = {"refreshToken": pair["refreshToken"]}
+        sql.execute("begin")
+        sql.execute("select 1 from refresh_tokens where id = %s for update", claims_of(pair["token"])["sid"])
+        started = time.monotonic()
+        requests = [client.post("/auth/refresh", json=token) for _ in range(10)]
+        requests += [client.post("/auth/login", json=credentials) for _ in range(10)]
+        storm = asyncio.gather(*requests)
+        await asyncio.sleep(0)
+        verified = await client.get("/auth/verify", headers={"Authorization": f"Bearer {pair['token']}"})
+        assert verified.status_code == 200
+        assert not storm.done()
+        answers = await storm
+        assert statuses(answers) == {503: 20}
+        assert all(answer.headers["Retry-After"] == "1" for answer in answers)
+        assert time.monotonic() - started < 5
+        sql.execute("rollback")
+        assert (await client.post("/auth/refresh", json=token)).status_code == 200
+        assert (await client.post("/auth/login", json=credentials)).status_code == 200

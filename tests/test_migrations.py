@@ -1,0 +1,131 @@
+import re
+import subprocess
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from service.localdb import LocalDatabase
+from service.queries import migrations
+from service.settings import DatabaseAddress
+from tests.server import ROOT, SECRET, TOOLS, environment, migrate
+
+FILES = sorted((ROOT / "sql").glob("*.sql"))
+
+
+def tables(url: str) -> dict[str, str]:
+    """Each table's definition, without the counters that data leave in it."""
+    address = DatabaseAddress.from_url(url)
+    with (
+        pymysql.connect(
+            host=address.host, port=address.port, user=address.user, password=address.password, database=address.name
+        ) as connection,
+        connection.cursor() as cursor,
+    ):  # fmt: skip
+        cursor.execute("show tables")
+        names = [row[0] for row in cursor.fetchall()]
+        found = {}
+        for name in names:
+            cursor.execute(f"show create table `{name}`")
+            found[name] = str(cursor.fetchall()[0][1])
+        return found
+
+
+def ours(url: str) -> dict[str, str]:
+    return {name: text for name, text in tables(url).items() if "yoyo" not in name}
+
+
+def test_the_release_knows_its_migrations() -> None:
+    names = [path.name.removesuffix(".sql") for path in FILES if not path.name.endswith(".rollback.sql")]
+    assert list(migrations.REQUIRED) == names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_migration_is_one_statement_that_can_be_repeated(path: Path) -> None:
+    """MySQL commits each DDL statement by itself: what a killed `yoyo apply` left must not stand in the way."""
+    text = re.sub(r"--.*", "", path.read_text()).strip()
+    assert text.endswith(";")
+    assert text.count(";") == 1
+    assert re.search(r"if (not )?exists", text)
+    if not path.name.endswith(".rollback.sql"):
+        assert path.with_name(path.name.replace(".sql", ".rollback.sql")).exists()
+        assert re.search(r"engine = InnoDB default character set = utf8mb4 collate = utf8mb4_bin;$", text)
+
+
+def test_migrations_apply_roll_back_and_apply_again(own_mariadb: LocalDatabase) -> None:
+    first = ours(own_mariadb.url)
+    assert set(first) == {"users", "refresh_tokens"}
+    migrate(own_mariadb.url, "rollback", "--all")
+    assert ours(own_mariadb.url) == {}
+    migrate(own_mariadb.url)
+    assert ours(own_mariadb.url) == first
+
+
+def test_the_database_never_folds_a_name_or_an_id(own_mariadb: LocalDatabase) -> None:
+    """REQUIREMENTS 47, 51."""
+    text = "\n".join(ours(own_mariadb.url).values())
+    collations = set(re.findall(r"COLLATE[ =](\w+)", text))
+    assert collations == {"ascii_bin", "utf8mb4_bin"}
+
+
+def test_a_migration_that_ran_but_was_not_noted_is_no_obstacle(own_mariadb: LocalDatabase) -> None:
+    before = ours(own_mariadb.url)
+    address = DatabaseAddress.from_url(own_mariadb.url)
+    with (
+        pymysql.connect(
+            host=address.host, port=address.port, user=address.user, password=address.password,
+            database=address.name, autocommit=True,
+        ) as connection,
+        connection.cursor() as cursor,
+    ):  # fmt: skip
+        cursor.execute("delete from _yoyo_migration")
+    migrate(own_mariadb.url)
+    assert ours(own_mariadb.url) == before
+
+
+def test_five_operators_at_once_make_one_schema(own_mariadb: LocalDatabase) -> None:
+    expected = ours(own_mariadb.url)
+    migrate(own_mariadb.url, "rollback", "--all")
+    env = environment(DATABASE_URL=own_mariadb.url)
+    running = [
+        subprocess.Popen(
+            [TOOLS / "yoyo", "apply", "--batch"],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(5)
+    ]
+    outputs = [process.communicate(timeout=60)[0] for process in running]
+    codes = [process.returncode for process in running]
+    for code, output in zip(codes, outputs, strict=True):
+        assert code == 0 or "LockTimeout" in output, output
+    assert 0 in codes
+    assert ours(own_mariadb.url) == expected
+
+
+@pytest.mark.parametrize(("kept", "missing"), [(0, list(migrations.REQUIRED)), (1, list(migrations.REQUIRED[1:]))])
+def test_a_service_refuses_a_schema_that_is_missing_or_older(
+    own_mariadb: LocalDatabase, kept: int, missing: list[str]
+) -> None:
+    """It names what is missing, exits with 3, and applies nothing itself."""
+    migrate(own_mariadb.url, "rollback", *(["--all"] if not kept else ["--revision", migrations.REQUIRED[kept]]))
+    before = tables(own_mariadb.url)
+    done = subprocess.run(
+        [TOOLS / "uvicorn", "--factory", "service.app:create_app", "--port", "0"],
+        cwd=ROOT,
+        env=environment(DATABASE_URL=own_mariadb.url, JWT_SECRET=SECRET),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    refusal = next(line for line in done.stdout.splitlines() if "schema_outdated" in line)
+    for name in migrations.REQUIRED:
+        assert (name in refusal) == (name in missing)
+    assert "yoyo apply --batch" in refusal
+    assert "Traceback" not in done.stdout + done.stderr
+    assert tables(own_mariadb.url) == before

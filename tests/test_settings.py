@@ -1,0 +1,126 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from service.settings import SAMPLE_SECRET, DatabaseAddress, InvalidSetting, Settings
+from tests.server import ROOT, SECRET, TOOLS, environment
+
+GOOD = {"DATABASE_URL": "mysql://auth:pw@db.internal:3307/app", "JWT_SECRET": SECRET}
+
+
+def test_two_settings_suffice_and_the_rest_have_the_documented_defaults() -> None:
+    settings = Settings.from_env(GOOD)
+    assert settings.database == DatabaseAddress(host="db.internal", port=3307, user="auth", password="pw", name="app")
+    assert (settings.jwt_expiry, settings.refresh_expiry, settings.session_max_age) == (300, 604800, 2592000)
+    assert (settings.bcrypt_rounds, settings.password_min_length, settings.cors_origins) == (12, 8, ("*",))
+    assert settings == Settings.from_env({**GOOD, "JWT_EXPIRY": "", "HASH_THREADS": " "}), "empty is absent"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("300", 300), ("300s", 300), ("5m", 300), ("12h", 43200), ("7d", 604800)]
+)
+def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
+    assert Settings.from_env({**GOOD, "JWT_EXPIRY": text}).jwt_expiry == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_SECRET", ""),
+        ("JWT_SECRET", "short"),
+        ("JWT_SECRET", "x" * 31),
+        ("JWT_SECRET", SAMPLE_SECRET),
+        ("JWT_SECRET", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"),
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "auth"),
+        ("DATABASE_URL", "postgresql://auth:pw@db/app"),
+        ("DATABASE_URL", "mysql+pymysql://auth:pw@db/app"),
+        ("DATABASE_URL", "mysql://auth:pw@db"),
+        ("DATABASE_URL", "mysql://auth:pw@db/"),
+        ("DATABASE_URL", "mysql://db/app"),
+        ("DATABASE_URL", "mysql://auth:p/w@db/app"),
+        ("DATABASE_URL", "mysql://auth:pw@db:99999/app"),
+        ("DATABASE_URL", "mysql://auth:p#w@db/app"),
+        ("DATABASE_URL", "mysql://auth:pw@[::1/app"),
+        ("DATABASE_URL", "mysql://auth:pw@db/app?ssl_ca=/etc/ca.pem"),
+        ("JWT_EXPIRY", "soon"),
+        ("JWT_EXPIRY", "0"),
+        ("JWT_EXPIRY", "-5m"),
+        ("JWT_EXPIRY", "5 m"),
+        ("JWT_EXPIRY", "1.5h"),
+        ("REFRESH_EXPIRY", "7w"),
+        ("SESSION_MAX_AGE", "99999d"),
+        ("DATABASE_TIMEOUT", "٣"),
+        ("BCRYPT_ROUNDS", "9"),
+        ("BCRYPT_ROUNDS", "32"),
+        ("BCRYPT_ROUNDS", "twelve"),
+        ("PASSWORD_MIN_LENGTH", "0"),
+        ("PASSWORD_BLOCKLIST", "/nowhere/at/all"),
+        ("HASH_THREADS", "0"),
+        ("HASH_QUEUE", "-1"),
+        ("POOL_SIZE", "0"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_setting_that_is_unusable_is_refused_by_name(name: str, value: str) -> None:
+    """REQUIREMENTS 5, 6."""
+    with pytest.raises(InvalidSetting) as refusal:
+        Settings.from_env({**GOOD, name: value})
+    assert name in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+    for secret in ("pw", "p/w", "p#w", SECRET, SAMPLE_SECRET, "x" * 31, "MFkw"):
+        assert secret not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "JWT_SECRET"])
+def test_a_setting_that_is_missing_is_refused_by_name(name: str) -> None:
+    """REQUIREMENTS 5."""
+    with pytest.raises(InvalidSetting, match=f"{name} is not set"):
+        Settings.from_env({key: value for key, value in GOOD.items() if key != name})
+
+
+def test_the_sample_of_the_environment_is_refused_until_its_secret_is_changed() -> None:
+    """REQUIREMENTS 4, 6: and everything else in it is the default."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    sample = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    with pytest.raises(InvalidSetting, match="JWT_SECRET"):
+        Settings.from_env(sample)
+    settings = Settings.from_env({**sample, "JWT_SECRET": SECRET})
+    assert settings == Settings.from_env({"JWT_SECRET": SECRET, "DATABASE_URL": sample["DATABASE_URL"]})
+
+
+def test_a_database_url_is_percent_decoded() -> None:
+    address = DatabaseAddress.from_url("mysql://us%40er:p%40ss%23w%2F%25@127.0.0.1/my%20app?unix_socket=/run/db.sock")
+    assert (address.user, address.password, address.name) == ("us@er", "p@ss#w/%", "my app")
+    assert (address.host, address.port, address.unix_socket) == ("127.0.0.1", 3306, "/run/db.sock")
+
+
+def test_settings_can_be_printed_without_giving_a_secret_away() -> None:
+    text = repr(Settings.from_env({**GOOD, "DATABASE_URL": "mysql://auth:hidden-word@db/app"}))
+    assert SECRET not in text
+    assert "hidden-word" not in text
+
+
+def test_a_blocklist_is_read_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "common.txt"
+    path.write_text("password\niloveyou123\n")
+    assert Settings.from_env({**GOOD, "PASSWORD_BLOCKLIST": str(path)}).password_blocklist == {
+        "password",
+        "iloveyou123",
+    }
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_service_exits_with_one_line_when_a_setting_is_unusable(workers: str) -> None:
+    """No traceback, not the secret; with several workers it does not start them again and again."""
+    command = [str(TOOLS / "uvicorn"), "--factory", "service.app:create_app", "--port", "0", "--workers", workers]
+    env = environment(**{**GOOD, "JWT_SECRET": "too-short-a-secret"})
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False)
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output
+    assert "too-short-a-secret" not in output
+    assert "mstack-auth: JWT_SECRET must be 32 bytes at least; it has 18\n" in output
+    if workers == "1":
+        assert output.count("\n") == 1
+        assert done.returncode == 3

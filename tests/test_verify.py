@@ -1,0 +1,63 @@
+import time
+from collections.abc import Callable
+
+import httpx
+
+from tests.conftest import PASSWORD, StartClient
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def test_verify_names_the_user_of_an_access_token(
+    client: httpx.AsyncClient, tokens: dict[str, str], name: str
+) -> None:
+    answer = await client.get("/auth/verify", headers=bearer(tokens["token"]))
+    assert answer.status_code == 200
+    assert answer.json() == {"valid": True, "user": {"username": name}}
+
+
+async def test_verify_without_a_token_says_what_is_missing(client: httpx.AsyncClient) -> None:
+    """REQUIREMENTS 58: no error attribute where no token was presented."""
+    answer = await client.get("/auth/verify")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.json() == {
+        "valid": False,
+        "error": "An Authorization header with a Bearer token is required.",
+        "code": "missing_token",
+    }
+
+
+async def test_verify_refuses_what_is_not_an_access_token(client: httpx.AsyncClient, tokens: dict[str, str]) -> None:
+    """REQUIREMENTS 11, 58."""
+    for token in (tokens["refreshToken"], "nonsense", tokens["token"][:-1]):
+        answer = await client.get("/auth/verify", headers=bearer(token))
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+        expected = {"valid": False, "error": "The token is invalid or has expired.", "code": "invalid_token"}
+        assert answer.json() == expected
+
+
+async def test_an_access_token_lives_for_jwt_expiry(start: StartClient, new_name: Callable[[], str]) -> None:
+    """REQUIREMENTS 13, 21: to the second."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    now = [time.time()]
+    async with start(clock=lambda: now[0], jwt_expiry=60) as client:
+        await client.post("/auth/signup", json=credentials)
+        token = (await client.post("/auth/login", json=credentials)).json()["token"]
+        issued = int(now[0])
+        for seconds, status in [(0, 200), (59, 200), (60, 401), (61, 401)]:
+            now[0] = issued + seconds
+            answer = await client.get("/auth/verify", headers=bearer(token))
+            assert answer.status_code == status, seconds
+
+
+async def test_verify_names_the_user_as_the_token_does_after_a_logout(
+    client: httpx.AsyncClient, tokens: dict[str, str]
+) -> None:
+    """Verify asks nobody: an access token outlives its session until it expires."""
+    await client.post("/auth/logout", json={"refreshToken": tokens["refreshToken"]})
+    answer = await client.get("/auth/verify", headers=bearer(tokens["token"]))
+    assert answer.status_code == 200
