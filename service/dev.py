@@ -12,16 +12,15 @@ from pathlib import Path
 from service.localdb import LocalDatabaseError, local_database
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / ".dev"
 
 
-def main() -> int:
-    """Runs until Ctrl-C; returns the exit code."""
+def main(folder: Path) -> int:
+    """Runs until Ctrl-C, with everything that is kept in `folder`; returns the exit code."""
     environ = dict(os.environ)
     with ExitStack() as stack:
         if not environ.get("DATABASE_URL"):
-            environ["DATABASE_URL"] = stack.enter_context(local_database(FOLDER / "mariadb")).url
-        environ.setdefault("JWT_SECRET", _kept_secret(FOLDER / "jwt-secret"))
+            environ["DATABASE_URL"] = stack.enter_context(local_database(folder / "mariadb")).url
+        environ.setdefault("JWT_SECRET", _kept_secret(folder / "jwt-secret"))
         port = environ.setdefault("UVICORN_PORT", "5000")
         tools = Path(sys.executable).parent
         migrated = subprocess.run([tools / "yoyo", "apply", "--batch"], cwd=ROOT, env=environ, check=False)
@@ -69,8 +68,8 @@ def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
-    except LocalDatabaseError as error:
+        sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else ROOT / ".dev"))
+    except (LocalDatabaseError, OSError) as error:
         sys.exit(f"mstack-auth: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,5 +1,6 @@
 """From an error to its answer: every refusal of this service has the shape {"error", "code"}."""
 
+import asyncio
 import logging
 from http import HTTPStatus
 
@@ -78,7 +79,10 @@ HANDLERS: dict[type[Exception], ExceptionHandler] = {
 
 
 class LastResort:
-    """Answers whatever no handler knows with a bare 500, inside CORS so that a browser may read it; logs the rest."""
+    """Answers what no handler knows: a bug with a bare 500, the end of the service's patience at its stop with 503.
+
+    It stands inside CORS, so that a browser may read the answer; the details go to the log.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -93,6 +97,11 @@ class LastResort:
 
         try:
             await self._app(scope, receive, send_noting_start)
+        except asyncio.CancelledError:
+            # Only a server that stops cancels a request; it would log a traceback and answer 500 itself.
+            if started or scope["type"] != "http":
+                raise
+            await refuse(Unavailable())(scope, receive, send)
         except Exception:
             log.exception("unhandled_error")
             if started or scope["type"] != "http":

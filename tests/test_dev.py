@@ -1,0 +1,119 @@
+"""`make dev`, as far as it goes without make: the service with reload on a private MariaDB."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.localdb import LocalDatabase
+from tests.server import ROOT, environment, free_port, migrate
+
+CREDENTIALS = {"username": "developer", "password": "correct horse"}
+
+
+class Dev:
+    """`python -m service.dev` in a terminal of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        port = free_port()
+        self.url = f"http://localhost:{port}"
+        self._output = folder.with_suffix(".out")
+        with self._output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "service.dev", str(folder)],
+                cwd=ROOT,
+                env=environment(UVICORN_PORT=str(port), BCRYPT_ROUNDS="10", **settings),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    def wait_for_answer(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                httpx.get(f"{self.url}/auth/verify")
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(self.output)
+
+    def stop(self, number: int) -> int:
+        """As Ctrl-C does, the signal goes to the whole process group; SIGTERM to the one process."""
+        if number == signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
+
+
+def servers_in(folder: Path) -> list[str]:
+    """The processes that run on this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if f"--datadir={folder}" in command:
+            found.append(command)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_users_and_secret_stay_between_runs_and_nothing_is_left_running(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "dev"
+    first = Dev(folder)
+    first.wait_for_answer()
+    assert len(servers_in(folder)) == 1
+    # The curl line that was printed works as printed.
+    line = next(line for line in first.output.splitlines() if "curl" in line)
+    printed = shlex.split(line.split("Try", 1)[1])
+    done = subprocess.run([*printed, "--silent"], capture_output=True, text=True, check=True)
+    assert done.stdout == '{"success":true,"message":"User registered successfully"}'
+    assert f"{first.url}/auth" in first.output
+    assert re.search(r"file://\S+/tests/demo\.html", first.output)
+    login = httpx.post(f"{first.url}/auth/login", json={"username": "ada", "password": "correct horse"})
+    assert first.stop(number) == 0, first.output
+    assert "Traceback" not in first.output
+    assert servers_in(folder) == []
+
+    second = Dev(folder)
+    second.wait_for_answer()
+    renewed = httpx.post(f"{second.url}/auth/refresh", json={"refreshToken": login.json()["refreshToken"]})
+    assert renewed.status_code == 200, "the same secret, the same sessions"
+    assert second.stop(number) == 0
+    assert (folder / "jwt-secret").stat().st_mode & 0o077 == 0
+    assert len((folder / "jwt-secret").read_text()) == 64
+
+
+def test_a_given_database_is_used_and_none_is_started(tmp_path: Path, own_mariadb: LocalDatabase) -> None:
+    migrate(own_mariadb.url, "rollback", "--all")
+    dev = Dev(tmp_path / "dev", DATABASE_URL=own_mariadb.url)
+    dev.wait_for_answer()
+    assert httpx.post(f"{dev.url}/auth/signup", json=CREDENTIALS).status_code == 200
+    assert not (tmp_path / "dev" / "mariadb").exists()
+    assert dev.stop(signal.SIGINT) == 0
+
+
+def test_what_cannot_be_had_is_one_sentence(tmp_path: Path, own_mariadb: LocalDatabase) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "mariadb").write_text("in the way")
+    dev = Dev(tmp_path / "dev", PATH=str(tmp_path))
+    assert dev.process.wait(20) == 1
+    assert dev.output.count("\n") == 1, dev.output

@@ -1,0 +1,107 @@
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from service import localdb
+from service.localdb import LocalDatabase, LocalDatabaseError, local_database
+from service.settings import DatabaseAddress
+
+
+def query(database: LocalDatabase, statement: str) -> tuple[tuple[object, ...], ...]:
+    address = DatabaseAddress.from_url(database.url)
+    with (
+        pymysql.connect(
+            host=address.host, port=address.port, user=address.user, password=address.password,
+            database=address.name, autocommit=True,
+        ) as connection,
+        connection.cursor() as cursor,
+    ):  # fmt: skip
+        cursor.execute(statement)
+        return tuple(cursor.fetchall())
+
+
+def test_data_stay_between_runs_and_nobody_else_may_log_in(tmp_path: Path) -> None:
+    with local_database(tmp_path / "db") as database:
+        query(database, "create table kept (id int)")
+        first = database.url
+    with local_database(tmp_path / "db") as database:
+        assert query(database, "show tables") == (("kept",),)
+        assert database.url != first, "a new password each run"
+        for user in ("root", "auth", ""):
+            with pytest.raises(pymysql.OperationalError, match="Access denied"):
+                pymysql.connect(host="127.0.0.1", port=database.port, user=user, password="")
+        pid = database.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_the_server_listens_on_the_loopback_address_only(mariadb: LocalDatabase) -> None:
+    assert query(mariadb, "select @@bind_address") == (("127.0.0.1",),)
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    with (
+        local_database(tmp_path / "db"),
+        pytest.raises(LocalDatabaseError, match="another process"),
+        local_database(tmp_path / "db"),
+    ):
+        pass
+
+
+def test_a_port_that_somebody_else_took_is_not_insisted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        free_port = localdb._free_port
+        ports = iter([taken.getsockname()[1], free_port()])
+        monkeypatch.setattr(localdb, "_free_port", lambda: next(ports))
+        with local_database(tmp_path / "db") as database:
+            assert database.port != taken.getsockname()[1]
+            assert query(database, "select 1") == ((1,),)
+
+
+def test_a_server_that_does_not_start_says_where_its_log_is(tmp_path: Path) -> None:
+    with pytest.raises(LocalDatabaseError, match=r"mariadb\.log"), local_database(tmp_path / "db", "--no-such-option"):
+        pass
+
+
+def test_a_set_up_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
+    (tmp_path / "db" / "data.unfinished" / "mysql").mkdir(parents=True)
+    with local_database(tmp_path / "db") as database:
+        assert query(database, "select 1") == ((1,),)
+
+
+def test_a_set_up_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    broken = tools / "mariadb-install-db"
+    broken.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(LocalDatabaseError, match="no space left"), local_database(tmp_path / "db"):
+        pass
+
+
+def test_a_missing_server_is_one_sentence_that_names_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(localdb, "_SEARCH_PATH", str(tmp_path))
+    assert shutil.which("mariadbd") is None
+    with (
+        pytest.raises(LocalDatabaseError, match=r"apt install mariadb-server .*brew install mariadb"),
+        local_database(tmp_path / "db"),
+    ):
+        pass
+
+
+def test_a_server_that_ignores_its_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(localdb, "_STOP_TIMEOUT", 0)
+    with local_database(tmp_path / "db") as database:
+        pass
+    with pytest.raises(ProcessLookupError):
+        os.kill(database.pid, 0)

@@ -1,0 +1,52 @@
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.localdb import LocalDatabase
+from tests.conftest import PASSWORD
+from tests.server import Server
+
+
+@pytest.mark.parametrize("arguments", [(), ("--timeout-graceful-shutdown", "1"), ("--workers", "2")], ids=" ".join)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_during_20_logins_gives_each_client_a_whole_answer_or_a_closed_connection(
+    mariadb: LocalDatabase,
+    tmp_path: Path,
+    new_name: Callable[[], str],
+    number: signal.Signals,
+    arguments: tuple[str, ...],
+) -> None:
+    credentials = {"username": new_name(), "password": PASSWORD}
+    with Server(mariadb.url, tmp_path, *arguments, BCRYPT_ROUNDS="12") as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            await client.post("/auth/signup", json=credentials)
+            first_answer = asyncio.Event()
+            outcomes: list[int | None] = []
+
+            async def login() -> None:
+                try:
+                    answer = await client.post("/auth/login", json=credentials)
+                except (httpx.TransportError, httpx.RemoteProtocolError):
+                    outcomes.append(None)
+                else:
+                    outcomes.append(answer.status_code)
+                    assert {"token", "refreshToken"} == set(answer.json()) or answer.status_code == 503
+                first_answer.set()
+
+            logins = asyncio.gather(*(login() for _ in range(20)))
+            await first_answer.wait()
+            started = time.monotonic()
+            code = await asyncio.to_thread(server.stop, number)
+            assert time.monotonic() - started < 10
+            await logins
+    assert code == 0
+    assert len(outcomes) == 20
+    assert set(outcomes) <= {200, 503, None}
+    log = server.log.read_text()
+    for trouble in ("Traceback", "was destroyed", "never retrieved", "Unclosed"):
+        assert trouble not in log
