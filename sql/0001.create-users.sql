@@ -1,3 +1,4 @@
+-- transactional: false
 -- One row an account.
 create table if not exists users (
     -- UUIDv7, made by the service, so that an insert can be repeated safely.

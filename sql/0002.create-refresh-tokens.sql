@@ -1,3 +1,5 @@
+-- depends: 0001.create-users
+-- transactional: false
 -- One row a login. No column can be turned into a token: a stolen dump logs nobody in.
 create table if not exists refresh_tokens (
     -- The session id, `sid` in both tokens; UUIDv7.

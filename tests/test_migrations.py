@@ -106,6 +106,17 @@ def test_five_operators_at_once_make_one_schema(own_mariadb: LocalDatabase) -> N
     assert ours(own_mariadb.url) == expected
 
 
+@pytest.mark.parametrize("name", migrations.REQUIRED)
+def test_rolling_one_migration_back_takes_those_that_need_it_along(own_mariadb: LocalDatabase, name: str) -> None:
+    migrate(own_mariadb.url, "rollback", "--revision", name)
+    undone = migrations.REQUIRED[migrations.REQUIRED.index(name) :]
+    assert set(ours(own_mariadb.url)) == {"users", "refresh_tokens"} - {table_of(each) for each in undone}
+
+
+def table_of(migration: str) -> str:
+    return migration.split("create-")[1].replace("-", "_")
+
+
 @pytest.mark.parametrize(("kept", "missing"), [(0, list(migrations.REQUIRED)), (1, list(migrations.REQUIRED[1:]))])
 def test_a_service_refuses_a_schema_that_is_missing_or_older(
     own_mariadb: LocalDatabase, kept: int, missing: list[str]

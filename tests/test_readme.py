@@ -1,0 +1,124 @@
+"""What the README prints works as printed."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.localdb import LocalDatabase, local_database
+from service.queries import migrations
+from service.settings import Settings
+from tests.server import ROOT, Server, environment, free_port
+from tests.test_contract import every_error
+from tests.test_database_faults import as_root
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(title: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a chapter: language and text."""
+    chapter = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return re.findall(r"```(\w+)\n(.*?)```", chapter, re.DOTALL)
+
+
+def test_the_endpoints_answer_what_is_printed(server: Server) -> None:
+    httpx.post(f"{server.url}/auth/signup", json={"username": "somebody", "password": "somebody else"})
+    script = "set -e\n"
+    expected = []
+    for language, text in blocks("Endpoints"):
+        if language == "sh":
+            script += text.replace("http://localhost:5000", server.url) + "echo\n"
+        else:
+            expected.append(text.strip())
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    answers = [line for line in done.stdout.splitlines() if line]
+    assert len(answers) == len(expected) == 6
+    for answer, printed in zip(answers, expected, strict=True):
+        pattern = re.escape(printed).replace("eyJ…", r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+        assert re.fullmatch(pattern, answer), answer
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What git would check out."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in listed:
+        (tmp_path / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "clone" / name)
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def bare_mariadb(tmp_path: Path) -> Iterator[LocalDatabase]:
+    """A server as its administrator has it: without our database and account."""
+    with local_database(tmp_path / "mariadb") as mariadb:
+        as_root(mariadb, "drop database auth", "drop user auth@127.0.0.1")
+        yield mariadb
+
+
+def test_running_it_by_hand_and_by_procfile_works_as_printed(clone: Path, bare_mariadb: LocalDatabase) -> None:
+    found = blocks("Running it")
+    [sql] = [text for language, text in found if language == "sql"]
+    install, migrate, serve, rollback = [text for language, text in found if language == "sh"]
+    as_root(bare_mariadb, *(statement for statement in sql.split(";") if statement.strip()))
+    env = environment(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_QUIET="1")
+
+    def run(script: str) -> str:
+        done = subprocess.run(
+            ["bash", "-ec", script], cwd=clone, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(install)
+    # The one edit that the page asks for, and a port of this test's own.
+    port = free_port()
+    settings = (clone / ".env").read_text()
+    settings = settings.replace(":3306/", f":{bare_mariadb.port}/").replace("PORT=5000", f"PORT={port}")
+    (clone / ".env").write_text(settings + f"\nPORT={port}\n")
+    activate = ". venv/bin/activate\n"
+    run(activate + migrate)
+
+    def signs_up(script: str, name: str) -> bool:
+        service = subprocess.Popen(["bash", "-ec", f"{activate}{script}"], cwd=clone, env=env, start_new_session=True)
+        try:
+            transport = httpx.HTTPTransport(retries=8)
+            with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                answer = client.post("/auth/signup", json={"username": name, "password": "correct horse"})
+                return answer.status_code == 200
+        finally:
+            subprocess.run(["pkill", "-TERM", "--session", str(service.pid)], check=True)
+            service.wait(20)
+
+    load = migrate.splitlines()[0] + "\n"
+    assert signs_up(load + "exec " + serve, "by-hand")
+    run(activate + load + rollback)
+    subprocess.run([*_venv_pip(clone), "honcho"], cwd=clone, env=env, check=True, capture_output=True)
+    run(activate + "honcho start release")
+    assert signs_up("exec honcho start web", "by-hand")
+
+
+def _venv_pip(clone: Path) -> list[str]:
+    return [str(clone / "venv" / "bin" / "pip"), "install", "--constraint", str(ROOT / ".ci" / "constraints.txt")]
+
+
+def test_every_code_is_in_the_table_and_every_setting_in_the_sample() -> None:
+    chapter = README.split("\n## Endpoints\n")[1].split("\n## ")[0]
+    for kind in every_error():
+        if not kind.__subclasses__() or kind.code == "unavailable":
+            assert f"`{kind.code}`" in chapter, kind
+    sample = set(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    ours = {name for name in sample if not name.startswith("UVICORN_")}
+    chapter = README.split("\n### Configuration\n")[1].split("\n### ")[0]
+    assert ours == set(re.findall(r"`([A-Z]+_[A-Z_]+)`", chapter)) - {"UVICORN_"}
+    assert {name.lower() for name in ours} - set(Settings.__dataclass_fields__) == {"database_url"}
+
+
+def test_the_migration_that_is_named_exists() -> None:
+    assert migrations.REQUIRED[0] in README
