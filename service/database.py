@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import aiomysql
 import pymysql
-from pymysql.constants import CLIENT
 
 from service.errors import DatabaseUnavailable, Overloaded
 from service.settings import DatabaseAddress
@@ -63,7 +62,6 @@ class Database:
             unix_socket=self._address.unix_socket,
             charset="utf8mb4",
             autocommit=True,
-            client_flag=CLIENT.FOUND_ROWS,
             init_command=_SESSION % math.ceil(self._timeout),
         )
         return self
@@ -89,7 +87,7 @@ class Database:
         return rows
 
     async def execute(self, statement: str, *arguments: object) -> int:
-        """The number of rows that the statement inserted, deleted, or found to update."""
+        """The number of rows that the statement inserted, changed or deleted."""
         _, count = await self._run(statement, arguments)
         return count
 

@@ -1,0 +1,31 @@
+import pytest
+from pymysql.cursors import Cursor
+
+from tests import rehearsal
+from tests.server import Server
+
+
+async def test_the_whole_job_is_done_for_names_in_20_scripts_and_nothing_is_lost(server: Server, sql: Cursor) -> None:
+    """REQUIREMENTS 47, 48, 51."""
+    counts = await rehearsal.rehearse(server.url, 40)
+    assert counts == {
+        "signed up": 40,
+        "refused as taken": 40,
+        "logged in": 40,
+        "verified": 160,
+        "refreshed": 120,
+        "logged out": 40,
+        "refused after logout": 40,
+    }
+    names = rehearsal.people(40)
+    sql.execute("select count(*) from users where username in %s", (names,))
+    assert sql.fetchone() == (40,)
+    sql.execute("select count(*) from refresh_tokens join users on users.id = user_id where username in %s", (names,))
+    assert sql.fetchone() == (0,)
+
+
+async def test_the_rehearsal_stops_at_the_first_loss(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "people", lambda count: ["twice", "twice"])
+    with pytest.raises(ExceptionGroup) as failure:
+        await rehearsal.rehearse(server.url, 2, clients=1)
+    assert failure.group_contains(AssertionError, match="signed up: 409")
