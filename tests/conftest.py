@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from service.app import create_app
 from service.localdb import LocalDatabase, local_database
 from service.settings import DatabaseAddress, Settings
-from tests.server import SECRET, Server, migrate
+from tests.server import SECRET, Server, cursor_on, migrate
 
 _numbers = itertools.count()
 PASSWORD = "correct horse battery"
@@ -56,14 +56,7 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def sql(mariadb: LocalDatabase) -> Iterator[pymysql.cursors.Cursor]:
     """A cursor on the database of all tests."""
-    address = DatabaseAddress.from_url(mariadb.url)
-    with (
-        pymysql.connect(
-            host=address.host, port=address.port, user=address.user, password=address.password,
-            database=address.name, autocommit=True, charset="utf8mb4",
-        ) as connection,
-        connection.cursor() as cursor,
-    ):  # fmt: skip
+    with cursor_on(mariadb.url) as cursor:
         yield cursor
 
 

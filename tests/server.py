@@ -8,10 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import pymysql
+
+from service.settings import DatabaseAddress
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = Path(sys.executable).parent
@@ -33,6 +38,19 @@ def migrate(url: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@contextmanager
+def cursor_on(url: str) -> Iterator[pymysql.cursors.Cursor]:
+    """A cursor that commits each statement, on the database of a DATABASE_URL."""
+    address = DatabaseAddress.from_url(url)
+    where: dict[str, Any] = {"host": address.host, "port": address.port, "database": address.name}
+    account: dict[str, Any] = {"user": address.user, "password": address.password}
+    with (
+        pymysql.connect(**where, **account, autocommit=True, charset="utf8mb4") as connection,
+        connection.cursor() as cursor,
+    ):
+        yield cursor
+
+
 def free_port() -> int:
     """A loopback port that nobody listens on."""
     with socket.socket() as probe:
@@ -45,6 +63,19 @@ def claims_of(token: str) -> dict[str, Any]:
     payload = token.split(".")[1]
     found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return found
+
+
+def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Waits until a service answers; False if its process ended instead."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            httpx.get(f"{url}/auth/verify")
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 class Server:
@@ -64,7 +95,7 @@ class Server:
                 self.process = subprocess.Popen(
                     [*command, *self._arguments], cwd=ROOT, env=environment(**self._settings), stdout=log, stderr=log
                 )
-            if self._answers():
+            if answers(self.url, self.process):
                 return self
         raise AssertionError(self.log.read_text())
 
@@ -80,14 +111,3 @@ class Server:
         finally:
             self.process.kill()
             self.process.wait()
-
-    def _answers(self) -> bool:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                httpx.get(f"{self.url}/auth/verify")
-            except httpx.TransportError:
-                time.sleep(0.05)
-            else:
-                return True
-        return False

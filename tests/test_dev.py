@@ -6,14 +6,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from service.localdb import LocalDatabase
-from tests.server import ROOT, environment, free_port, migrate
+from tests.server import ROOT, answers, environment, free_port, migrate
 
 CREDENTIALS = {"username": "developer", "password": "correct horse"}
 
@@ -40,15 +39,7 @@ class Dev:
         return self._output.read_text()
 
     def wait_for_answer(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                httpx.get(f"{self.url}/auth/verify")
-            except httpx.TransportError:
-                time.sleep(0.05)
-            else:
-                return
-        raise AssertionError(self.output)
+        assert answers(self.url, self.process), self.output
 
     def stop(self, number: int) -> int:
         """As Ctrl-C does, the signal goes to the whole process group; SIGTERM to the one process."""

@@ -8,18 +8,11 @@ import pytest
 
 from service import localdb
 from service.localdb import LocalDatabase, LocalDatabaseError, local_database
-from service.settings import DatabaseAddress
+from tests.server import cursor_on
 
 
 def query(database: LocalDatabase, statement: str) -> tuple[tuple[object, ...], ...]:
-    address = DatabaseAddress.from_url(database.url)
-    with (
-        pymysql.connect(
-            host=address.host, port=address.port, user=address.user, password=address.password,
-            database=address.name, autocommit=True,
-        ) as connection,
-        connection.cursor() as cursor,
-    ):  # fmt: skip
+    with cursor_on(database.url) as cursor:
         cursor.execute(statement)
         return tuple(cursor.fetchall())
 

@@ -2,26 +2,18 @@ import re
 import subprocess
 from pathlib import Path
 
-import pymysql
 import pytest
 
 from service.localdb import LocalDatabase
 from service.queries import migrations
-from service.settings import DatabaseAddress
-from tests.server import ROOT, SECRET, TOOLS, environment, migrate
+from tests.server import ROOT, SECRET, TOOLS, cursor_on, environment, migrate
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
 
 
 def tables(url: str) -> dict[str, str]:
     """Each table's definition, without the counters that data leave in it."""
-    address = DatabaseAddress.from_url(url)
-    with (
-        pymysql.connect(
-            host=address.host, port=address.port, user=address.user, password=address.password, database=address.name
-        ) as connection,
-        connection.cursor() as cursor,
-    ):  # fmt: skip
+    with cursor_on(url) as cursor:
         cursor.execute("show tables")
         names = [row[0] for row in cursor.fetchall()]
         found = {}
@@ -70,14 +62,7 @@ def test_the_database_never_folds_a_name_or_an_id(own_mariadb: LocalDatabase) ->
 
 def test_a_migration_that_ran_but_was_not_noted_is_no_obstacle(own_mariadb: LocalDatabase) -> None:
     before = ours(own_mariadb.url)
-    address = DatabaseAddress.from_url(own_mariadb.url)
-    with (
-        pymysql.connect(
-            host=address.host, port=address.port, user=address.user, password=address.password,
-            database=address.name, autocommit=True,
-        ) as connection,
-        connection.cursor() as cursor,
-    ):  # fmt: skip
+    with cursor_on(own_mariadb.url) as cursor:
         cursor.execute("delete from _yoyo_migration")
     migrate(own_mariadb.url)
     assert ours(own_mariadb.url) == before
