@@ -16,7 +16,7 @@ test: .venv/installed
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --fail-under=75
+	$(BIN)/coverage report --fail-under=95
 
 .venv/installed: pyproject.toml .ci/constraints.txt
 	@.ci/provision venv

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -127,9 +128,10 @@ async def _purge(auth: Auth) -> None:
 
 
 def _end_with_zero() -> None:
-    """Lets a SIGTERM that was served end the process with exit code 0.
+    """Lets a SIGTERM that uvicorn served end the process with exit code 0.
 
     uvicorn raises the signal again once it has stopped, to die of it; held back, it changes nothing any more.
     """
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(getattr(handler, "__self__", None), uvicorn.Server):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

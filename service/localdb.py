@@ -74,7 +74,8 @@ class LocalDatabase:
                 [
                     _program("mariadbd", "mysqld"), "--no-defaults", f"--user={getpass.getuser()}",
                     f"--datadir={self._data}", f"--socket={self.socket}", f"--port={port}", f"--init-file={init}",
-                    f"--pid-file={self._runtime / 'mariadb.pid'}", f"--log-error={self._log}", *_OPTIONS,
+                    f"--pid-file={self._runtime / 'mariadb.pid'}", f"--log-error={self._log}",
+                    f"--tmpdir={self._runtime}", *_OPTIONS,
                     *self._options,
                 ],
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -112,7 +113,7 @@ class LocalDatabase:
         done = subprocess.run(
             [
                 _program("mariadb-install-db", "mysql_install_db"), "--no-defaults", f"--datadir={unfinished}",
-                f"--user={getpass.getuser()}", "--auth-root-authentication-method=socket",
+                f"--user={getpass.getuser()}", f"--tmpdir={self._runtime}", "--auth-root-authentication-method=socket",
                 f"--auth-root-socket-user={getpass.getuser()}", "--skip-test-db",
             ],
             capture_output=True, text=True, check=False,

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
 _KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_CLAIM = 200
 _TEN_YEARS = 3650 * 86400
 
 
@@ -83,8 +84,8 @@ class Settings:
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
             jwt_secret=_secret(env.required("JWT_SECRET")),
             jwt_expiry=env.duration("JWT_EXPIRY", cls.jwt_expiry),
-            jwt_issuer=env.text("JWT_ISSUER", "") or None,
-            jwt_audience=env.text("JWT_AUDIENCE", "") or None,
+            jwt_issuer=env.claim("JWT_ISSUER"),
+            jwt_audience=env.claim("JWT_AUDIENCE"),
             refresh_expiry=env.duration("REFRESH_EXPIRY", cls.refresh_expiry),
             session_max_age=env.duration("SESSION_MAX_AGE", cls.session_max_age),
             bcrypt_rounds=env.integer("BCRYPT_ROUNDS", cls.bcrypt_rounds, 10, 20),
@@ -124,6 +125,12 @@ class _Reader:
         if not value:
             raise InvalidSetting(f"{name} is not set")
         return value
+
+    def claim(self, name: str) -> str | None:
+        value = self.text(name, "")
+        if len(value.encode("utf-8", "surrogateescape")) > _LONGEST_CLAIM:
+            raise InvalidSetting(f"{name} must be {_LONGEST_CLAIM} bytes at most: it stands in every token")
+        return value or None
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
         text = self.text(name, str(default))

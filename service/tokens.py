@@ -15,6 +15,8 @@ MAX_LENGTH = 2048
 _COMPACT = re.compile(r"([\w-]+)\.([\w-]+)\.([\w-]+)", re.ASCII)
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+Id = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,36}\Z")]  # what the column of an id can hold
+Generation = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,8 +40,10 @@ class AccessClaims(Claims, frozen=True, kw_only=True):
 class RefreshClaims(Claims, frozen=True, kw_only=True):
     """(`sid`, `gen`) is the identity of a refresh token: the same one can be signed again from the session alone."""
 
+    sub: Id
+    sid: Id
     type: Literal["refresh"]
-    gen: int
+    gen: Generation
 
 
 C = TypeVar("C", bound=Claims)
@@ -116,8 +120,8 @@ class Tokens:
             # Other trailing bits decode to the same signature: a second spelling of the token (RFC 7515 §2).
             if base64url_encode(mac) != signature or not self._key.verify(signed, mac):
                 raise InvalidToken
-            claims = msgspec.json.decode(base64url_decode(match[2].encode()), type=kind)
-        except (ValueError, RecursionError):  # base64 and msgspec errors are ValueErrors
+            claims = msgspec.json.decode(base64url_decode(match[2].encode()).decode(), type=kind)
+        except (ValueError, RecursionError):  # base64, UTF-8 and msgspec errors are ValueErrors
             raise InvalidToken from None
         if claims.iss != self._issuer or claims.aud != self._audience:
             raise InvalidToken

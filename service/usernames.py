@@ -23,7 +23,7 @@ def parse(raw: str) -> Username:
     """The username in `raw`, 1 to 64 characters. Raises InvalidUsername.
 
     `Alice`, `alice` and the same in full-width letters have one key. Spaces, control characters, emoji and
-    invisible characters are not part of any username (RFC 8265 §3).
+    invisible characters are not part of a username, but for joiners where a script needs them (RFC 5892 A.1, A.2).
     """
     if len(raw) > 4 * MAX_LENGTH:  # composing never shortens more than this; the profiles are slow on long text
         raise InvalidUsername(f"A username has at most {MAX_LENGTH} characters.")

@@ -32,6 +32,7 @@ VENDORS = {
     "precis_i18n": {"usernames"},
     "pythonjsonlogger": {"logs"},
     "uuid_utils": {"auth"},
+    "uvicorn": {"app"},
 }
 MODULES = sorted((ROOT / "service").rglob("*.py"))
 

@@ -191,20 +191,15 @@ async def test_connections_that_were_killed_while_idle_are_not_noticed(
         assert verified.status_code == 200
 
 
-@pytest.mark.parametrize("statement", ["set global read_only = 1", "set global max_statement_time = 0.000001"])
 async def test_a_database_that_refuses_to_write_is_a_503(
-    own_client: httpx.AsyncClient,
-    own_mariadb: LocalDatabase,
-    own_server: Server,
-    new_name: Callable[[], str],
-    statement: str,
+    own_client: httpx.AsyncClient, own_mariadb: LocalDatabase, own_server: Server, new_name: Callable[[], str]
 ) -> None:
     flow = await enter(own_client, new_name())
-    as_root(own_mariadb, statement, "kill user auth@127.0.0.1")
+    as_root(own_mariadb, "set global read_only = 1", "kill user auth@127.0.0.1")
     answer = await own_client.post("/auth/signup", json={"username": new_name(), "password": PASSWORD})
     assert answer.status_code == 503
     assert answer.json()["code"] == "database_unavailable"
-    as_root(own_mariadb, "set global read_only = 0", "set global max_statement_time = 0", "kill user auth@127.0.0.1")
+    as_root(own_mariadb, "set global read_only = 0", "kill user auth@127.0.0.1")
     assert await ask_everything(own_client, flow, new_name) == {200: 4}
     assert "Traceback" not in own_server.log.read_text()
 

@@ -50,7 +50,9 @@ class Dev:
         try:
             return self.process.wait(20)
         finally:
-            self.process.kill()
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
 
 
 def servers_in(folder: Path) -> list[str]:

@@ -49,6 +49,8 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("JWT_EXPIRY", "-5m"),
         ("JWT_EXPIRY", "5 m"),
         ("JWT_EXPIRY", "1.5h"),
+        ("JWT_ISSUER", "x" * 201),
+        ("JWT_AUDIENCE", "é" * 101),
         ("REFRESH_EXPIRY", "7w"),
         ("SESSION_MAX_AGE", "99999d"),
         ("DATABASE_TIMEOUT", "٣"),

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.localdb import LocalDatabase
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, StartClient
 from tests.server import Server
 
 
@@ -50,3 +50,13 @@ async def test_a_stop_during_20_logins_gives_each_client_a_whole_answer_or_a_clo
     log = server.log.read_text()
     for trouble in ("Traceback", "was destroyed", "never retrieved", "Unclosed"):
         assert trouble not in log
+
+
+async def test_a_service_inside_another_program_leaves_its_signals_alone(start: StartClient) -> None:
+    handler = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        async with start():
+            pass
+        assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    finally:
+        signal.signal(signal.SIGTERM, handler)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -31,6 +30,17 @@ STATUS: dict[type[AuthError], int] = {
     Unavailable: 503,
 }
 
+# Written out, since the phrases of the standard library change with its version.
+HTTP_ERRORS = {
+    400: ("The request cannot be read.", "bad_request"),
+    404: ("There is nothing here.", "not_found"),
+    405: ("This path does not know this method.", "method_not_allowed"),
+    408: ("The body did not come in time.", "request_timeout"),
+    413: ("The body is too large.", "content_too_large"),
+    415: ("The body must be sent as application/json.", "unsupported_media_type"),
+    500: ("Something went wrong; it has been logged.", "internal_error"),
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -52,9 +62,8 @@ def refuse(error: AuthError, **members: object) -> Response:
 
 
 def _refuse_http(status: int, headers: dict[str, str] | None = None) -> Response:
-    """415 becomes {"error": "Unsupported Media Type.", "code": "unsupported_media_type"}."""
-    phrase = HTTPStatus(status).phrase
-    return render({"error": f"{phrase}.", "code": phrase.lower().replace(" ", "_")}, status, headers)
+    sentence, code = HTTP_ERRORS.get(status, HTTP_ERRORS[400])
+    return render({"error": sentence, "code": code}, status, headers)
 
 
 def _on_auth_error(request: Request, error: Exception) -> Response:
