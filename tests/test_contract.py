@@ -8,7 +8,7 @@ import pytest
 from service import errors
 from service.web import payload  # noqa: F401  # its errors belong to the tree
 from service.web.errors import status_of
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, StartClient
 
 
 def every_error(kind: type[errors.AuthError] = errors.AuthError) -> Iterator[type[errors.AuthError]]:
@@ -79,3 +79,21 @@ async def test_every_answer_forbids_caching_and_sniffing(
         assert answer.headers["Content-Type"] == "application/json"
     for answer in answers[3:]:
         assert {"error", "code"} <= set(answer.json())
+
+
+async def test_a_bug_is_a_bare_500_that_a_browser_may_read(
+    start: StartClient, tokens: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """REQUIREMENTS 62: one last resort; the details are in the log, under the id of the request."""
+
+    def broken_clock() -> float:
+        raise ZeroDivisionError("a detail that nobody should see")
+
+    async with start(clock=broken_clock) as client:
+        headers = {"Authorization": f"Bearer {tokens['token']}", "Origin": "https://app.example"}
+        answer = await client.get("/auth/verify", headers=headers)
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "Something went wrong; it has been logged.", "code": "internal_error"}
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["X-Request-ID"]
+    assert "a detail that nobody should see" in caplog.text

@@ -214,6 +214,20 @@ async def test_a_schema_that_vanishes_is_a_503(
     await until_it_works(own_client, new_name)
 
 
+async def test_a_statement_that_the_schema_refuses_is_a_bug_and_stores_nothing(
+    own_client: httpx.AsyncClient, own_mariadb: LocalDatabase, own_server: Server, new_name: Callable[[], str]
+) -> None:
+    """REQUIREMENTS 49, 62: too long for its column is never cut; sql_mode is ours, whatever the server has."""
+    as_root(own_mariadb, "set global sql_mode = ''", "kill user auth@127.0.0.1")
+    as_root(own_mariadb, "alter table auth.users modify username varchar(3) not null")
+    name = new_name()
+    answer = await own_client.post("/auth/signup", json={"username": name, "password": PASSWORD})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    login = await own_client.post("/auth/login", json={"username": name, "password": PASSWORD})
+    assert login.status_code == 401
+    assert "Data too long" in own_server.log.read_text()
+
+
 class CuttingProxy:
     """Stands before the database and cuts the connection that sent a statement, after the server carried it out."""
 
