@@ -81,24 +81,24 @@ def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextM
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
         )
-        async with Database(settings.database, size=settings.pool_size, timeout=settings.database_timeout) as database:
-            auth = Auth(
-                database=database,
-                passwords=passwords,
-                tokens=tokens,
-                refresh_lifetime=settings.refresh_expiry,
-                session_max_age=settings.session_max_age,
-            )
-            schema = asyncio.create_task(_require_schema(database))
-            purge = asyncio.create_task(_purge(auth))
-            # Time for a wrong schema to be found before the first request; a database that is down is not waited for.
-            await asyncio.wait({schema}, timeout=0.5)
-            yield {"auth": auth}
-            for task in (schema, purge):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        database = Database(settings.database, size=settings.pool_size, timeout=settings.database_timeout)
+        auth = Auth(
+            database=database,
+            passwords=passwords,
+            tokens=tokens,
+            refresh_lifetime=settings.refresh_expiry,
+            session_max_age=settings.session_max_age,
+        )
+        schema = asyncio.create_task(_require_schema(database))
+        purge = asyncio.create_task(_purge(auth))
+        # Time for a wrong schema to be found before the first request; a database that is down is not waited for.
+        await asyncio.wait({schema}, timeout=0.5)
+        yield {"auth": auth}
+        for task in (schema, purge):
+            task.cancel()
+        await asyncio.gather(schema, purge, return_exceptions=True)
         passwords.close()
+        await database.close()
         _end_with_zero()
 
     return lifespan
@@ -111,7 +111,7 @@ async def _require_schema(database: Database) -> None:
             missing = await migrations.find_missing(database)
             break
         except Unavailable:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
     if missing:
         log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
         # An exception would pass through lifespan and event loop, and each would print a traceback of its own.

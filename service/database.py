@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import math
+import struct
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import aiomysql
 import pymysql
@@ -21,8 +21,9 @@ _NO_SUCH_TABLE = 1146
 # The connection is of no more use: gone away, lost, out of step, closed by a timeout, killed, server shutting down.
 _LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053}
 _RETRIED = _LOST | {1205, 1213}  # and: lock wait timeout, deadlock
-_RECYCLE_AFTER_IDLE = 300  # seconds; well below any sensible wait_timeout
-# `innodb_lock_wait_timeout`: the server must not go on waiting for a lock long after we gave up.
+_CANNOT_CONNECT = 2003
+_LONGEST_IDLE = 300  # seconds; well below any sensible wait_timeout
+# `innodb_lock_wait_timeout`: half of our own, so that a second attempt fits in, and nothing waits after we gave up.
 _SESSION = (
     "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
     "innodb_lock_wait_timeout = %d"
@@ -42,39 +43,30 @@ class Database:
     """
 
     def __init__(self, address: DatabaseAddress, *, size: int, timeout: float) -> None:
-        self._address = address
-        self._size = size
         self._timeout = timeout
-        # Nobody waits inside aiomysql's pool: it never times out, is not fair, and can lose a wake-up.
+        # Not aiomysql's pool: it makes everybody wait behind one slow handshake, never times out and is not fair.
         self._places = asyncio.Semaphore(size)
-
-    async def __aenter__(self) -> Self:
-        # No connection yet, so that a database that is down delays nothing; the pool fills on demand.
-        self._pool = await aiomysql.create_pool(
-            minsize=0,
-            maxsize=self._size,
-            pool_recycle=_RECYCLE_AFTER_IDLE,
-            host=self._address.host,
-            port=self._address.port,
-            user=self._address.user,
-            password=self._address.password,
-            db=self._address.name,
-            unix_socket=self._address.unix_socket,
+        self._idle: list[aiomysql.Connection] = []
+        self._connect = partial(
+            aiomysql.connect,
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            password=address.password,
+            db=address.name,
+            unix_socket=address.unix_socket,
             charset="utf8mb4",
             autocommit=True,
-            init_command=_SESSION % math.ceil(self._timeout),
+            init_command=_SESSION % max(1, timeout // 2),
         )
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """Says goodbye to the server on all idle connections, for a second at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
-                await self._pool.clear()
-                self._pool.close()
-                await self._pool.wait_closed()
-        self._pool.terminate()
+                while self._idle:
+                    await self._idle.pop().ensure_closed()
+        self._drop_idle()
 
     async def fetch_one(self, statement: str, *arguments: object) -> Row | None:
         """The first row, or None."""
@@ -107,7 +99,7 @@ class Database:
             raise _translated(error) from error
 
     async def _attempt(self, statement: str, arguments: Row) -> tuple[list[Row], int]:
-        connection = await self._pool.acquire()
+        connection = await self._acquire()
         try:
             async with connection.cursor() as cursor:
                 await cursor.execute(statement, arguments)
@@ -115,9 +107,29 @@ class Database:
         except pymysql.MySQLError as error:
             if _code(error) in _LOST:
                 connection.close()
+                self._drop_idle()  # most likely they are lost too, and there is only one more attempt
+            raise
+        except BaseException:
+            connection.close()  # cancelled; an answer may still be under way
             raise
         finally:
-            self._pool.release(connection)
+            if not connection.closed:
+                self._idle.append(connection)
+
+    async def _acquire(self) -> aiomysql.Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if asyncio.get_running_loop().time() - connection.last_usage < _LONGEST_IDLE:
+                return connection
+            connection.close()
+        try:
+            return await self._connect()
+        except (struct.error, IndexError, ValueError) as error:  # what answers there does not speak the protocol
+            raise pymysql.OperationalError(_CANNOT_CONNECT, repr(error)) from error
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
 
 def _code(error: pymysql.MySQLError) -> int:

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from service.localdb import LocalDatabaseError, local_database
+from service.localdb import local_database
+from service.mariadb import LocalDatabaseError
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(folder: Path) -> int:
     """Runs until Ctrl-C, with everything that is kept in `folder`; returns the exit code."""
-    environ = dict(os.environ)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the terminal was closed
+        signal.signal(number, lambda *_: sys.exit(0))
+    environ = {name: value for name, value in os.environ.items() if value}
     with ExitStack() as stack:
-        if not environ.get("DATABASE_URL"):
+        if "DATABASE_URL" not in environ:
             environ["DATABASE_URL"] = stack.enter_context(local_database(folder / "mariadb")).url
         environ.setdefault("JWT_SECRET", _kept_secret(folder / "jwt-secret"))
         port = environ.setdefault("UVICORN_PORT", "5000")
@@ -41,8 +44,10 @@ def main(folder: Path) -> int:
 def _kept_secret(path: Path) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(secrets.token_hex(32))
+        unfinished.rename(path)
     return path.read_text()
 
 
@@ -60,10 +65,11 @@ def _say_where(port: str) -> None:
 
 def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
     service = subprocess.Popen(command, cwd=ROOT, env=environ)
-    # At a terminal Ctrl-C reaches the service too; a SIGTERM sent to this process alone is passed on.
-    signal.signal(signal.SIGINT, lambda *_: service.send_signal(signal.SIGINT))
-    signal.signal(signal.SIGTERM, lambda *_: service.send_signal(signal.SIGTERM))
-    return service.wait()
+    # At a terminal Ctrl-C reaches the service too; what is sent to this process alone is passed on.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: service.send_signal(signal.SIGTERM))
+    code = service.wait()
+    return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """A private MariaDB server in a folder, for development, tests and bench; never for production."""
 
 import fcntl
-import getpass
 import os
 import secrets
 import shutil
@@ -11,13 +10,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_SEARCH_PATH = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"])
+from service import mariadb
+from service.mariadb import LocalDatabaseError
+
 _START_TIMEOUT = 30  # seconds
 _STOP_TIMEOUT = 20
-MISSING = "MariaDB is not installed: apt install mariadb-server (Debian, Ubuntu), brew install mariadb (macOS)"
 # Small, and no slower to commit than a server in production that survives a power cut need be.
 _OPTIONS = (
     "--bind-address=127.0.0.1",
@@ -29,10 +29,6 @@ _OPTIONS = (
 )
 
 
-class LocalDatabaseError(Exception):
-    """The private server can't be had; the text is a sentence for the one at the terminal."""
-
-
 class LocalDatabase:
     """A server on a loopback port and a unix socket, with a database `auth` and an account that owns it."""
 
@@ -42,24 +38,21 @@ class LocalDatabase:
         self._options = options
         # Not in the folder: a socket's path has at most about 100 characters.
         self._runtime = Path(tempfile.mkdtemp(prefix="mstack-auth-"))
+        self._pid_file = folder / "mariadb.pid"
         self.socket = self._runtime / "mariadb.sock"
         self._password = secrets.token_hex(16)
-        self.port = 0
+        self.port = self.pid = 0
 
     @property
     def url(self) -> str:
         """As DATABASE_URL takes it."""
         return f"mysql://auth:{self._password}@127.0.0.1:{self.port}/auth"
 
-    @property
-    def pid(self) -> int:
-        """The server's process."""
-        return self._process.pid
-
     def start(self) -> None:
         """Starts the server, the next times on the same port. Raises LocalDatabaseError."""
+        self._end_orphan()
         if not self._data.exists():
-            self._install()
+            mariadb.install(self._data, self._runtime)
         init = self._runtime / "init.sql"
         init.touch(mode=0o600)
         init.write_text(
@@ -72,18 +65,19 @@ class LocalDatabase:
             # Its own session: Ctrl-C at the terminal is for the service, which needs its database until the end.
             self._process = subprocess.Popen(
                 [
-                    _program("mariadbd", "mysqld"), "--no-defaults", f"--user={getpass.getuser()}",
+                    mariadb.program("mariadbd", "mysqld"), "--no-defaults", *mariadb.as_root(),
                     f"--datadir={self._data}", f"--socket={self.socket}", f"--port={port}", f"--init-file={init}",
-                    f"--pid-file={self._runtime / 'mariadb.pid'}", f"--log-error={self._log}",
-                    f"--tmpdir={self._runtime}", *_OPTIONS,
-                    *self._options,
+                    f"--pid-file={self._pid_file}", f"--log-error={self._log}",
+                    f"--tmpdir={self._runtime}", *_OPTIONS, *self._options,
                 ],
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            if self._answers(port):
+            self.pid = self._process.pid
+            if self._answers():
                 self.port = port
                 return
-            self.stop()  # somebody else took the port first
+            if self._process.poll() is None:  # else it ended by itself: most likely somebody took the port first
+                break
         raise LocalDatabaseError(f"the private MariaDB does not start; {self._log} says why")
 
     def kill(self) -> None:
@@ -107,29 +101,30 @@ class LocalDatabase:
             self.stop()
         shutil.rmtree(self._runtime, ignore_errors=True)
 
-    def _install(self) -> None:
-        unfinished = self._data.with_name("data.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        done = subprocess.run(
-            [
-                _program("mariadb-install-db", "mysql_install_db"), "--no-defaults", f"--datadir={unfinished}",
-                f"--user={getpass.getuser()}", f"--tmpdir={self._runtime}", "--auth-root-authentication-method=socket",
-                f"--auth-root-socket-user={getpass.getuser()}", "--skip-test-db",
-            ],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise LocalDatabaseError(f"the private MariaDB cannot be set up: {done.stdout[-500:]}{done.stderr[-500:]}")
-        unfinished.rename(self._data)
+    def _end_orphan(self) -> None:
+        """A server whose owner was killed still holds the data."""
+        with suppress(OSError, ValueError):
+            pid = int(self._pid_file.read_text())
+            command = [mariadb.program("ps"), "-wwo", "command=", "-p", str(pid)]
+            shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            if f"--datadir={self._data}" not in shown:
+                return
+            os.kill(pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + _STOP_TIMEOUT
+            while self._pid_file.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
 
-    def _answers(self, port: int) -> bool:
+    def _answers(self) -> bool:
         """Waits for the server's greeting, which comes only when its init file was carried out."""
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.settimeout(1)
+                    connection.connect(str(self.socket))
                     if connection.recv(1):
-                        return self._process.poll() is None
+                        return True
             except OSError:
                 time.sleep(0.05)
         return False
@@ -150,13 +145,6 @@ def local_database(folder: Path, *options: str) -> Iterator[LocalDatabase]:
             yield database
         finally:
             database.close()
-
-
-def _program(*names: str) -> str:
-    for name in names:
-        if found := shutil.which(name) or shutil.which(name, path=_SEARCH_PATH):
-            return found
-    raise LocalDatabaseError(MISSING)
 
 
 def _free_port() -> int:

@@ -43,7 +43,8 @@ def configure(level: str) -> None:
             "root": {"level": level, "handlers": ["stdout"]},
             # uvicorn puts handlers of its own on these; its line a request would only repeat ours.
             "loggers": {
-                "uvicorn": {"handlers": [], "propagate": True},
+                "uvicorn": {"level": level, "handlers": [], "propagate": True},
+                "uvicorn.error": {"level": level},
                 "uvicorn.access": {"handlers": [], "propagate": False},
             },
         }

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from passlib.context import CryptContext
@@ -35,8 +36,9 @@ def _is_hashable(password: str) -> bool:
 
 
 def _lower_priority() -> None:
-    if sys.platform == "linux":  # elsewhere a priority belongs to the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+    if sys.platform == "linux":  # where it is that of the calling thread; elsewhere of the whole process
+        with suppress(OSError):
+            os.nice(10)
 
 
 class Passwords:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
 _KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._\[:\]-]+")  # as browsers write it: RFC 6454 §6.1
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_CLAIM = 200
 _TEN_YEARS = 3650 * 86400
@@ -95,7 +96,7 @@ class Settings:
             hash_queue=env.integer("HASH_QUEUE", cls.hash_queue, 0, 100_000),
             pool_size=env.integer("POOL_SIZE", cls.pool_size, 1, 1000),
             database_timeout=env.duration("DATABASE_TIMEOUT", int(cls.database_timeout)),
-            cors_origins=tuple(env.text("CORS_ORIGINS", "*").replace(",", " ").split()),
+            cors_origins=env.origins("CORS_ORIGINS", "*"),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
         )
 
@@ -104,10 +105,8 @@ def _secret(text: str) -> bytes:
     secret = text.encode("utf-8", "surrogateescape")
     if len(secret) < 32:  # RFC 7518 §3.2: a key of the hash's size or larger
         raise InvalidSetting(f"JWT_SECRET must be 32 bytes at least; it has {len(secret)}")
-    if text == SAMPLE_SECRET:
-        raise InvalidSetting("JWT_SECRET is the one of .env.example; make your own: openssl rand -hex 32")
-    if any(mark in secret for mark in _KEY_FILE_MARKS):
-        raise InvalidSetting("JWT_SECRET must be random text, not a key file; make one: openssl rand -hex 32")
+    if text == SAMPLE_SECRET or any(mark in secret for mark in _KEY_FILE_MARKS):
+        raise InvalidSetting("JWT_SECRET must be your own random text, no sample and no key file: openssl rand -hex 32")
     return secret
 
 
@@ -128,8 +127,10 @@ class _Reader:
 
     def claim(self, name: str) -> str | None:
         value = self.text(name, "")
-        if len(value.encode("utf-8", "surrogateescape")) > _LONGEST_CLAIM:
-            raise InvalidSetting(f"{name} must be {_LONGEST_CLAIM} bytes at most: it stands in every token")
+        if len(value) > _LONGEST_CLAIM or not value.isprintable():
+            raise InvalidSetting(
+                f"{name} must be text of {_LONGEST_CLAIM} characters at most: it stands in every token"
+            )
         return value or None
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
@@ -151,6 +152,15 @@ class _Reader:
         if value not in choices:
             raise InvalidSetting(f"{name} must be one of {', '.join(choices)}, not {value!r}")
         return value
+
+    def origins(self, name: str, default: str) -> tuple[str, ...]:
+        origins = tuple(self.text(name, default).replace(",", " ").split())
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise InvalidSetting(
+                    f"{name} must hold origins such as https://app.example, *, or null; not {origin!r}"
+                )
+        return origins
 
     def lines_of_file(self, name: str) -> frozenset[str]:
         path = self.text(name, "")

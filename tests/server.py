@@ -25,15 +25,17 @@ SECRET = "a-secret-for-tests-only-0123456789abcdef"
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a child process: ours without what configures a service, with `changes`."""
-    ours = {"DATABASE_URL", "JWT_SECRET", "CORS_ORIGINS", "UVICORN_PORT"}
-    return {name: value for name, value in os.environ.items() if name not in ours} | changes
+    sample = (ROOT / ".env.example").read_text()
+    ours = {line.split("=")[0] for line in sample.splitlines() if not line.startswith("#")} | {"PORT"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("UVICORN_")}
+    return kept | changes
 
 
-def migrate(url: str, *arguments: str) -> None:
+def migrate(url: str, *arguments: str, folder: Path = ROOT) -> None:
     """Applies the migrations in `sql/`, or does what `arguments` say, as the README tells an operator to."""
     command = [str(TOOLS / "yoyo"), *(arguments or ("apply",)), "--batch"]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(DATABASE_URL=url), capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment(DATABASE_URL=url), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -90,7 +92,15 @@ class Server:
         for _ in range(5):
             self.port = free_port()
             self.url = f"http://127.0.0.1:{self.port}"
-            command = [str(TOOLS / "uvicorn"), "--factory", "service.app:create_app", "--port", str(self.port)]
+            command = [
+                str(TOOLS / "uvicorn"),
+                "--factory",
+                "service.app:create_app",
+                "--ws",
+                "none",
+                "--port",
+                str(self.port),
+            ]
             with self.log.open("a") as log:
                 self.process = subprocess.Popen(
                     [*command, *self._arguments], cwd=ROOT, env=environment(**self._settings), stdout=log, stderr=log

@@ -16,9 +16,10 @@ ALLOWED = {
     "passwords": {"errors"},
     "tokens": {"errors"},
     "usernames": {"errors"},
-    "dev": {"localdb"},
+    "dev": {"localdb", "mariadb"},
     "errors": set(),
-    "localdb": set(),
+    "localdb": {"mariadb"},
+    "mariadb": set(),
     "logs": set(),
     "settings": set(),
 }

@@ -127,6 +127,16 @@ async def test_a_client_that_leaves_gives_its_place_back_when_its_hash_is_done()
         passwords.close()
 
 
+async def test_hashing_goes_on_where_priorities_may_not_be_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(step: int) -> int:
+        raise PermissionError(step)
+
+    monkeypatch.setattr(os, "nice", refuse)
+    passwords = Passwords(rounds=4, threads=1, queue=0)
+    assert (await passwords.verify(PASSWORD, await passwords.hash(PASSWORD))).matches
+    passwords.close()
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have a priority of their own only on Linux")
 async def test_hashing_threads_have_lower_priority_than_the_rest(
     client: httpx.AsyncClient, tokens: dict[str, str], server: Server

@@ -1,7 +1,6 @@
 """A database that is killed, stalled, late, read-only or cut off: 503 within the deadline, and no restart after it."""
 
 import asyncio
-import getpass
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ import pymysql
 import pytest
 
 from service.localdb import LocalDatabase, local_database
+from service.mariadb import account
 from service.settings import DatabaseAddress, Settings
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server, migrate
@@ -83,9 +83,7 @@ async def until_it_works(client: httpx.AsyncClient, new_name: Callable[[], str])
 
 def as_root(mariadb: LocalDatabase, *statements: str) -> None:
     with (
-        closing(
-            pymysql.connect(unix_socket=str(mariadb.socket), user=getpass.getuser(), autocommit=True)
-        ) as connection,
+        closing(pymysql.connect(unix_socket=str(mariadb.socket), user=account(), autocommit=True)) as connection,
         connection.cursor() as cursor,
     ):
         for statement in statements:

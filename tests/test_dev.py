@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -42,8 +43,8 @@ class Dev:
         assert answers(self.url, self.process), self.output
 
     def stop(self, number: int) -> int:
-        """As Ctrl-C does, the signal goes to the whole process group; SIGTERM to the one process."""
-        if number == signal.SIGINT:
+        """Ctrl-C and a closed terminal signal the whole process group; SIGTERM is for the one process."""
+        if number != signal.SIGTERM:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
@@ -68,7 +69,7 @@ def servers_in(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_users_and_secret_stay_between_runs_and_nothing_is_left_running(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "dev"
     first = Dev(folder)
@@ -82,7 +83,7 @@ def test_users_and_secret_stay_between_runs_and_nothing_is_left_running(tmp_path
     assert f"{first.url}/auth" in first.output
     assert re.search(r"file://\S+/tests/demo\.html", first.output)
     login = httpx.post(f"{first.url}/auth/login", json={"username": "ada", "password": "correct horse"})
-    assert first.stop(number) == 0, first.output
+    assert first.stop(number) == (129 if number == signal.SIGHUP else 0), first.output
     assert "Traceback" not in first.output
     assert servers_in(folder) == []
 
@@ -90,9 +91,25 @@ def test_users_and_secret_stay_between_runs_and_nothing_is_left_running(tmp_path
     second.wait_for_answer()
     renewed = httpx.post(f"{second.url}/auth/refresh", json={"refreshToken": login.json()["refreshToken"]})
     assert renewed.status_code == 200, "the same secret, the same sessions"
-    assert second.stop(number) == 0
+    second.stop(number)
+    assert servers_in(folder) == []
     assert (folder / "jwt-secret").stat().st_mode & 0o077 == 0
     assert len((folder / "jwt-secret").read_text()) == 64
+
+
+def test_a_stop_while_the_database_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    dev = Dev(tmp_path / "dev")
+    while not servers_in(tmp_path / "dev"):
+        assert dev.process.poll() is None
+        time.sleep(0.01)
+    assert dev.stop(signal.SIGTERM) == 0
+    assert servers_in(tmp_path / "dev") == []
+
+
+def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:
+    dev = Dev(tmp_path / "dev", DATABASE_URL="", JWT_SECRET="")
+    dev.wait_for_answer()
+    assert dev.stop(signal.SIGINT) == 0
 
 
 def test_a_given_database_is_used_and_none_is_started(tmp_path: Path, own_mariadb: LocalDatabase) -> None:

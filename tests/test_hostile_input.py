@@ -307,7 +307,7 @@ async def test_what_is_not_http_is_a_400(server: Server) -> None:
         answer = await raw(server, head)
         assert (answer.status_code, answer.text) == (400, "Invalid HTTP request received."), head
     key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-    assert (await raw(server, verify + b"Upgrade: websocket\r\n" + key, connection=b"Upgrade")).status_code == 403
+    assert (await raw(server, verify + b"Upgrade: websocket\r\n" + key, connection=b"Upgrade")).status_code == 401
 
 
 async def test_who_a_request_says_it_comes_from_and_goes_to_changes_nothing(

@@ -1,14 +1,17 @@
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pymysql
 import pytest
 
-from service import localdb
-from service.localdb import LocalDatabase, LocalDatabaseError, local_database
-from tests.server import cursor_on
+from service import localdb, mariadb
+from service.localdb import LocalDatabase, local_database
+from service.mariadb import LocalDatabaseError
+from tests.server import ROOT, cursor_on
 
 
 def query(database: LocalDatabase, statement: str) -> tuple[tuple[object, ...], ...]:
@@ -79,11 +82,39 @@ def test_a_set_up_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_a_folder_may_have_spaces_in_its_name(tmp_path: Path) -> None:
+    with local_database(tmp_path / "with some spaces" / "db") as database:
+        assert query(database, "select 1") == ((1,),)
+
+
+def test_a_server_that_outlived_its_killed_owner_is_ended_first(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom service.localdb import local_database\n"
+        "with local_database(Path(sys.argv[1])) as d:\n    print(d.pid, flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "db")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        owner.kill()
+    os.kill(pid, 0)
+    with local_database(tmp_path / "db") as database:
+        assert query(database, "select 1") == ((1,),)
+        assert database.pid != pid
+
+
+def test_an_account_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4294967)
+    with pytest.raises(LocalDatabaseError, match="4294967"):
+        mariadb.account()
+
+
 def test_a_missing_server_is_one_sentence_that_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(localdb, "_SEARCH_PATH", str(tmp_path))
+    monkeypatch.setattr(mariadb, "_SEARCH_PATH", str(tmp_path))
     assert shutil.which("mariadbd") is None
     with (
         pytest.raises(LocalDatabaseError, match=r"apt install mariadb-server .*brew install mariadb"),

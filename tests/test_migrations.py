@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def test_a_migration_is_one_statement_that_can_be_repeated(path: Path) -> None:
     if not path.name.endswith(".rollback.sql"):
         assert path.with_name(path.name.replace(".sql", ".rollback.sql")).exists()
         assert re.search(r"engine = InnoDB default character set = utf8mb4 collate = utf8mb4_bin;$", text)
+
+
+def test_the_folder_of_the_migrations_may_have_spaces_in_its_name(own_mariadb: LocalDatabase, tmp_path: Path) -> None:
+    folder = tmp_path / "with some spaces"
+    shutil.copytree(ROOT / "sql", folder / "sql")
+    shutil.copy(ROOT / "yoyo.ini", folder)
+    expected = ours(own_mariadb.url)
+    migrate(own_mariadb.url, "rollback", "--all", folder=folder)
+    assert ours(own_mariadb.url) == {}
+    migrate(own_mariadb.url, folder=folder)
+    assert ours(own_mariadb.url) == expected
 
 
 def test_migrations_apply_roll_back_and_apply_again(own_mariadb: LocalDatabase) -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.errors import InvalidInput, InvalidToken, MissingToken
 
 MAX_BODY = 16 * 1024  # bytes
-BODY_TIMEOUT = 10  # seconds
+BODY_TIMEOUT = 5  # seconds
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -29,7 +29,7 @@ class RefreshToken(Wire, frozen=True, kw_only=True):
     refresh_token: Text
 
 
-class Tokens(Wire, frozen=True, kw_only=True):
+class TokenPair(Wire, frozen=True, kw_only=True):
     token: str
     refresh_token: str
 
@@ -39,13 +39,13 @@ class Done(Wire, frozen=True, kw_only=True):
     message: str
 
 
-class User(Wire, frozen=True, kw_only=True):
+class VerifiedUser(Wire, frozen=True, kw_only=True):
     username: str
 
 
 class Verified(Wire, frozen=True, kw_only=True):
     valid: bool = True
-    user: User
+    user: VerifiedUser
 
 
 W = TypeVar("W", bound=Wire)

@@ -6,10 +6,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.auth import Auth, TokenPair
+from service import auth
+from service.auth import Auth
 from service.errors import InvalidToken
 from service.web.errors import refuse
-from service.web.payload import Credentials, Done, RefreshToken, Tokens, User, Verified, bearer_token, read, render
+from service.web.payload import (
+    Credentials,
+    Done,
+    RefreshToken,
+    TokenPair,
+    Verified,
+    VerifiedUser,
+    bearer_token,
+    read,
+    render,
+)
 
 
 class State(TypedDict):
@@ -34,7 +45,7 @@ async def verify(request: Request[State]) -> Response:
         claims = request.state["auth"].verify(bearer_token(request))
     except InvalidToken as error:
         return refuse(error, valid=False)
-    return render(Verified(user=User(username=claims.username)))
+    return render(Verified(user=VerifiedUser(username=claims.username)))
 
 
 async def refresh(request: Request[State]) -> Response:
@@ -48,8 +59,8 @@ async def logout(request: Request[State]) -> Response:
     return render(Done(message="Logged out"))
 
 
-def _render_pair(pair: TokenPair) -> Response:
-    return render(Tokens(token=pair.access, refresh_token=pair.refresh))
+def _render_pair(pair: auth.TokenPair) -> Response:
+    return render(TokenPair(token=pair.access, refresh_token=pair.refresh))
 
 
 ROUTES = [

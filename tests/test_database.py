@@ -1,0 +1,171 @@
+"""The pool by itself: how many connections, how long they are kept, and what is tried again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service import database
+from service.database import Database
+from service.errors import DatabaseUnavailable, Overloaded
+from service.localdb import LocalDatabase, local_database
+from service.settings import DatabaseAddress
+from tests.conftest import PASSWORD, StartClient
+from tests.server import cursor_on
+from tests.test_database_faults import as_root
+
+
+@asynccontextmanager
+async def pool(url: str, size: int = 2, timeout: float = 2, port: int | None = None) -> AsyncIterator[Database]:
+    address = DatabaseAddress.from_url(url)
+    opened = Database(replace(address, port=port or address.port), size=size, timeout=timeout)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def test_the_pool_never_has_more_connections_than_its_size(own_mariadb: LocalDatabase) -> None:
+    async with pool(own_mariadb.url, size=3, timeout=20) as opened:
+        query = "select connection_id(), sleep(0.02)"
+        rows = await asyncio.gather(*(opened.fetch_one(query) for _ in range(40)))
+        assert len({row[0] for row in rows if row}) == 3
+        row = await opened.fetch_one("select count(*) from information_schema.processlist where user = 'auth'")
+        assert row == (3,)
+
+
+async def test_those_that_wait_for_a_connection_are_served_in_their_order(own_mariadb: LocalDatabase) -> None:
+    served: list[int] = []
+
+    async def ask(number: int) -> None:
+        await opened.fetch_one("select sleep(0.001)")
+        served.append(number)
+
+    async with pool(own_mariadb.url, size=1, timeout=20) as opened:
+        await asyncio.gather(*(ask(number) for number in range(50)))
+    assert served == list(range(50))
+
+
+async def test_a_stalled_handshake_keeps_nobody_from_the_idle_connections(own_mariadb: LocalDatabase) -> None:
+    connections: list[asyncio.StreamWriter] = []
+    copies: list[asyncio.Task[None]] = []
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def only_the_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        if len(connections) == 1:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", own_mariadb.port)
+            copies.extend(asyncio.create_task(copy(*pair)) for pair in ((reader, there_writer), (there_reader, writer)))
+
+    async with await asyncio.start_server(only_the_first, "127.0.0.1", 0) as proxy:
+        async with pool(own_mariadb.url, timeout=5, port=proxy.sockets[0].getsockname()[1]) as opened:
+            busy = asyncio.create_task(opened.fetch_one("select sleep(0.1)"))
+            while len(connections) < 1:
+                await asyncio.sleep(0.01)
+            stalled = asyncio.create_task(opened.fetch_one("select 1"))
+            while len(connections) < 2:
+                await asyncio.sleep(0.01)
+            await busy
+            for _ in range(20):
+                assert await opened.fetch_one("select 1") == (1,)
+            assert not stalled.done()
+            stalled.cancel()
+            await asyncio.wait({stalled})
+        await asyncio.gather(*copies)
+        for writer in connections:
+            writer.close()
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_trusted(
+    own_mariadb: LocalDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool(own_mariadb.url) as opened:
+        first = await opened.fetch_one("select connection_id()")
+        assert await opened.fetch_one("select connection_id()") == first
+        monkeypatch.setattr(database, "_LONGEST_IDLE", -1)
+        assert await opened.fetch_one("select connection_id()") != first
+
+
+async def test_a_session_is_strict_in_utc_and_commits_whatever_the_server_prefers(own_mariadb: LocalDatabase) -> None:
+    """REQUIREMENTS 49, 51."""
+    as_root(own_mariadb, "set global sql_mode = ''", "set global time_zone = '+05:00'", "set global autocommit = 0")
+    async with pool(own_mariadb.url) as opened:
+        query = "select @@sql_mode, @@time_zone, @@autocommit, @@character_set_connection, @@innodb_lock_wait_timeout"
+        row = await opened.fetch_one(query)
+        assert row == ("STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", "+00:00", 1, "utf8mb4", 1)
+
+
+async def test_nothing_goes_on_waiting_for_a_lock_after_the_deadline(own_mariadb: LocalDatabase) -> None:
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute("insert into users values (uuid(), 'x', 'x', '', now())")
+        cursor.execute("begin")
+        cursor.execute("select * from users for update")
+        async with pool(own_mariadb.url, timeout=0.5) as opened:
+            with pytest.raises(Overloaded):
+                await opened.execute("delete from users")
+        async with asyncio.timeout(20):
+            while True:
+                cursor.execute(
+                    "select count(*) from information_schema.processlist where info like 'delete from users%'"
+                )
+                if cursor.fetchone() == (0,):
+                    break
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "failures", "status"), [(1213, 1, 200), (1205, 1, 200), (1213, 2, 503)])
+async def test_a_deadlock_or_lock_timeout_is_tried_again_once(
+    own_mariadb: LocalDatabase, start: StartClient, new_name: Callable[[], str], number: int, failures: int, status: int
+) -> None:
+    """The error is the server's own, raised by a trigger as often as `failures` says."""
+    as_root(
+        own_mariadb,
+        "create table auth.attempts (n int auto_increment primary key) engine = Aria transactional = 0",
+        f"""
+        create definer = auth@127.0.0.1 trigger auth.failing before insert on auth.refresh_tokens for each row
+        begin
+            insert into auth.attempts values ();
+            if (select count(*) from auth.attempts) <= {failures} then
+                signal sqlstate '40001' set mysql_errno = {number}, message_text = 'as the test wants it';
+            end if;
+        end
+        """,
+    )
+    credentials = {"username": new_name(), "password": PASSWORD}
+    async with start(database=DatabaseAddress.from_url(own_mariadb.url)) as client:
+        await client.post("/auth/signup", json=credentials)
+        login = await client.post("/auth/login", json=credentials)
+        assert login.status_code == status
+        assert (await client.post("/auth/login", json=credentials)).status_code == 200
+
+
+async def test_a_connection_that_the_server_refuses_is_a_database_that_is_away(tmp_path: Path) -> None:
+    """1203 here, as 1040 would be: too many connections."""
+    with local_database(tmp_path / "db", "--max-user-connections=1") as full:
+        async with pool(full.url) as opened:
+            with cursor_on(full.url), pytest.raises(DatabaseUnavailable):
+                await opened.fetch_one("select 1")
+            async with asyncio.timeout(20):
+                while True:
+                    with suppress(DatabaseUnavailable):
+                        assert await opened.fetch_one("select 1") == (1,)
+                        break
+
+
+async def test_what_does_not_speak_the_protocol_is_a_database_that_is_away() -> None:
+    async def speak_otherwise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x05\x00\x00\x00\x0a5.0\x00")
+        writer.close()
+
+    async with await asyncio.start_server(speak_otherwise, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        async with pool(f"mysql://auth:x@127.0.0.1:{port}/auth") as opened:
+            with pytest.raises(DatabaseUnavailable):
+                await opened.fetch_one("select 1")
