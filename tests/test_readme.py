@@ -122,3 +122,13 @@ def test_every_code_is_in_the_table_and_every_setting_in_the_sample() -> None:
 
 def test_the_migration_that_is_named_exists() -> None:
     assert migrations.REQUIRED[0] in README
+
+
+def test_every_requirement_is_named_by_a_test_or_said_not_to_be_held() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    rows = ",".join(re.findall(r"REQUIREMENTS ([\d, ]+)", tests))
+    named = {int(number) for number in re.findall(r"\d+", rows)}
+    [left] = re.findall(r"Not held yet: [^.]*\(([\d, ]+)\)\.", README.replace("\n", " "))
+    unheld = {int(number) for number in left.split(",")}
+    assert named | unheld == set(range(1, 67))
+    assert not named & unheld

@@ -14,6 +14,7 @@ async def test_signup_answers_as_the_contract_says(client: httpx.AsyncClient, ne
 
 
 async def test_a_name_is_taken_only_once(client: httpx.AsyncClient, name: str) -> None:
+    """REQUIREMENTS 42: by contract a 409 tells that the name exists; the README says what that costs."""
     answer = await client.post("/auth/signup", json={"username": name, "password": "another password"})
     assert answer.status_code == 409
     assert answer.json() == {"error": "This username is taken.", "code": "username_taken"}
