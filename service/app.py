@@ -24,6 +24,7 @@ from service.tokens import Tokens
 from service.web.errors import HANDLERS, LastResort
 from service.web.middleware import CORS, RequestLog
 from service.web.routes import ROUTES, State
+from service.web.shortcut import VerifyShortcut
 
 STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
 PURGE_INTERVAL = 300  # seconds
@@ -48,6 +49,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         middleware=[
+            Middleware(VerifyShortcut),
             Middleware(RequestLog),
             Middleware(
                 CORS,

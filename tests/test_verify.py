@@ -1,3 +1,4 @@
+import re
 import time
 from collections.abc import Callable
 
@@ -61,3 +62,33 @@ async def test_verify_names_the_user_as_the_token_does_after_a_logout(
     await client.post("/auth/logout", json={"refreshToken": tokens["refreshToken"]})
     answer = await client.get("/auth/verify", headers=bearer(tokens["token"]))
     assert answer.status_code == 200
+
+
+async def test_the_short_way_and_the_long_way_give_one_answer(
+    client: httpx.AsyncClient, tokens: dict[str, str]
+) -> None:
+    """A request with an id of its own takes the long way; both are the same to the last header."""
+    short = await client.get("/auth/verify", headers=bearer(tokens["token"]))
+    long = await client.get("/auth/verify", headers=bearer(tokens["token"]) | {"X-Request-ID": "0" * 32})
+    assert short.status_code == long.status_code == 200
+    assert short.content == long.content
+    varying = {"date", "x-request-id"}
+    ways = [{name: value for name, value in way.headers.items() if name not in varying} for way in (short, long)]
+    assert ways[0] == ways[1]
+    assert re.fullmatch("[0-9a-f]{32}", short.headers["X-Request-ID"])
+
+
+async def test_a_valid_token_is_taken_from_one_header_of_a_get_only(
+    client: httpx.AsyncClient, tokens: dict[str, str]
+) -> None:
+    token = tokens["token"]
+    twice = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
+    assert (await client.get("/auth/verify", headers=twice)).status_code == 401
+    assert (await client.post("/auth/verify", headers=bearer(token))).status_code == 405
+    head = await client.head("/auth/verify", headers=bearer(token))
+    assert (head.status_code, head.content) == (200, b"")
+    for scheme in ("bearer", "BEARER", "Bearer  "):
+        answer = await client.get("/auth/verify", headers={"Authorization": f"{scheme} {token}"})
+        assert answer.status_code == 200
+    foreign = await client.get("/auth/verify", headers=bearer(token) | {"Origin": "https://app.example"})
+    assert foreign.headers["Access-Control-Allow-Origin"] == "*"

@@ -100,6 +100,9 @@ def bearer_token(request: Request[Any]) -> str:
     return token.lstrip(" ")
 
 
+encode = msgspec.json.Encoder().encode
+
+
 def render(answer: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON response."""
-    return Response(msgspec.json.encode(answer), status, headers, "application/json")
+    return Response(encode(answer), status, headers, "application/json")

@@ -1,0 +1,53 @@
+"""The short way through `GET /auth/verify`: a valid token is answered before routing and middleware."""
+
+import logging
+import os
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import InvalidToken
+from service.web.middleware import HEADERS
+from service.web.payload import Verified, VerifiedUser, encode
+
+_HEADERS = [(b"content-type", b"application/json"), (b"vary", b"Origin"), *HEADERS]
+_ASKS_FOR_MORE = {b"origin", b"x-request-id"}  # CORS, an id of its own
+
+log = logging.getLogger(__name__)
+
+
+class VerifyShortcut:
+    """Answers a plain request with a valid token; whatever else goes the long way, to be refused or logged there.
+
+    It decides nothing: the token is judged by the same code, at half the cost of the whole request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _answer(scope) if scope["type"] == "http" and scope["path"] == "/auth/verify" else None
+        if answer is None:
+            await self._app(scope, receive, send)
+            return
+        length = (b"content-length", b"%d" % len(answer))
+        request_id = (b"x-request-id", os.urandom(16).hex().encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, length, request_id]})
+        await send({"type": "http.response.body", "body": answer})
+
+
+def _answer(scope: Scope) -> bytes | None:
+    if scope["method"] != "GET" or log.isEnabledFor(logging.DEBUG):
+        return None
+    tokens = []
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            tokens.append(value)
+        elif name in _ASKS_FOR_MORE:
+            return None
+    if len(tokens) != 1 or not tokens[0].startswith(b"Bearer "):
+        return None
+    try:
+        claims = scope["state"]["auth"].verify(tokens[0][7:].decode("latin-1"))
+    except InvalidToken:
+        return None
+    return encode(Verified(user=VerifiedUser(username=claims.username)))
