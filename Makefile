@@ -1,15 +1,15 @@
-# make dev: the service with reload on a private MariaDB.    make test: every check.
+# make dev: the service with reload on a private MariaDB.  make test: every check.  make bench: every number.
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
-.PHONY: dev test
+.PHONY: dev test bench
 
 dev: .venv/installed
 	@$(if $(DATABASE_URL),,.ci/provision mariadb)
 	@exec $(BIN)/python -m service.dev
 
 test: .venv/installed
-	@.ci/provision mariadb chromium
+	@.ci/provision mariadb chromium wrk
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -17,6 +17,10 @@ test: .venv/installed
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
+
+bench: .venv/installed
+	@.ci/provision mariadb wrk
+	$(BIN)/python -m bench
 
 .venv/installed: pyproject.toml .ci/constraints.txt
 	@.ci/provision venv

@@ -61,7 +61,7 @@ class LocalDatabase:
             "grant all on auth.* to auth@127.0.0.1;\n"
         )
         for _ in range(5):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             # Its own session: Ctrl-C at the terminal is for the service, which needs its database until the end.
             self._process = subprocess.Popen(
                 [
@@ -147,7 +147,8 @@ def local_database(folder: Path, *options: str) -> Iterator[LocalDatabase]:
             database.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any, Self
 import httpx
 import pymysql
 
+from service.localdb import free_port
 from service.settings import DatabaseAddress
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,13 +51,6 @@ def cursor_on(url: str) -> Iterator[pymysql.cursors.Cursor]:
         connection.cursor() as cursor,
     ):
         yield cursor
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def claims_of(token: str) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Request, Route, async_playwright, expect
 
-from service.localdb import LocalDatabase
+from service.localdb import LocalDatabase, free_port
 from tests.conftest import PASSWORD
-from tests.server import ROOT, Server, free_port
+from tests.server import ROOT, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.localdb import LocalDatabase
-from tests.server import ROOT, answers, environment, free_port, migrate
+from service.localdb import LocalDatabase, free_port
+from tests.server import ROOT, answers, environment, migrate
 
 CREDENTIALS = {"username": "developer", "password": "correct horse"}
 

@@ -52,9 +52,9 @@ def test_a_port_that_somebody_else_took_is_not_insisted_on(tmp_path: Path, monke
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        free_port = localdb._free_port
+        free_port = localdb.free_port
         ports = iter([taken.getsockname()[1], free_port()])
-        monkeypatch.setattr(localdb, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(localdb, "free_port", lambda: next(ports))
         with local_database(tmp_path / "db") as database:
             assert database.port != taken.getsockname()[1]
             assert query(database, "select 1") == ((1,),)

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.localdb import LocalDatabase, local_database
+from service.localdb import LocalDatabase, free_port, local_database
 from service.queries import migrations
 from service.settings import Settings
-from tests.server import ROOT, Server, environment, free_port
+from tests.server import ROOT, Server, environment
 from tests.test_contract import every_error
 from tests.test_database_faults import as_root
 

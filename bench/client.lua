@@ -1,0 +1,61 @@
+-- What wrk sends: wrk ... -s client.lua URL -- MODE FILE
+--   verify   GET /auth/verify with the tokens in FILE in turn
+--   login    POST /auth/login, or signup, with the bodies in FILE in turn
+--   stay     POST /auth/refresh with the refresh tokens in FILE in turn, again and again
+--   rotate   the same, but each goes on with the token that it was answered
+--   fixed    GET the URL as it is
+-- Prints one line of JSON when done: counts, and latencies in microseconds.
+
+local mode, lines, at, last = "fixed", {}, 0, 0
+local json = { ["Content-Type"] = "application/json" }
+
+function init(args)
+    mode = args[1]
+    if args[2] then
+        for line in io.lines(args[2]) do
+            last = last + 1
+            lines[last] = line
+        end
+    end
+end
+
+local function next_line()
+    at = at % last + 1
+    return lines[at]
+end
+
+function request()
+    if mode == "fixed" then return wrk.format() end
+    if mode == "verify" then
+        return wrk.format("GET", "/auth/verify", { ["Authorization"] = "Bearer " .. next_line() })
+    end
+    if mode == "login" then return wrk.format("POST", "/auth/login", json, next_line()) end
+    if mode == "signup" then return wrk.format("POST", "/auth/signup", json, next_line()) end
+    return wrk.format("POST", "/auth/refresh", json, '{"refreshToken":"' .. next_line() .. '"}')
+end
+
+-- A function that takes answers costs wrk time, so only the mode that needs them has one.
+if os.getenv("BENCH_MODE") == "rotate" then
+    -- Each answer brings the next token of its session; whose it was does not matter, there is one request a token.
+    function request()
+        at = at + 1
+        local token = lines[at]
+        lines[at] = nil
+        return wrk.format("POST", "/auth/refresh", json, '{"refreshToken":"' .. (token or "none left") .. '"}')
+    end
+    function response(status, headers, body)
+        local token = body:match('"refreshToken":"([^"]+)"')
+        if token then
+            last = last + 1
+            lines[last] = token
+        end
+    end
+end
+
+function done(summary, latency, requests)
+    local errors = summary.errors
+    io.write(string.format(
+        '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"p50":%d,"p90":%d,"p99":%d,"worst":%d}\n',
+        summary.requests, summary.duration, errors.status, errors.connect + errors.read + errors.write + errors.timeout,
+        latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
+end

@@ -1,0 +1,96 @@
+"""What is measured, each beside its limit in the same round."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.servers import BARE, REFERENCE, ROOT, SERVICE, Server
+from bench.wrk import Load, wrk
+
+CORES = sorted(os.sched_getaffinity(0))
+OURS, THEIRS = {CORES[0]}, {CORES[-1]}  # the service's core, and the one of wrk and the database
+BOTH = set(CORES)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement of one round; `limit` is what the ratio is taken of, in the same unit."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where the tokens lie, how the service is set, and how long each load lasts."""
+
+    folder: Path
+    settings: dict[str, str]
+    seconds: int
+    fresh_sessions: Iterator[Path]  # some at a time, that nobody has refreshed yet
+
+
+def verify(plan: Plan) -> Iterator[Figure]:
+    """Tokens a second on one core, of what uvicorn gives with a fixed answer."""
+    with Server(BARE, OURS, {}) as bare, Server(SERVICE, OURS, plan.settings) as service:
+        limit = wrk(bare.url, "fixed", seconds=plan.seconds, cores=THEIRS).per_second
+        for name, file in (("verify, distinct tokens", "access"), ("verify, one token", "one")):
+            load = wrk(service.url, "verify", plan.folder / file, seconds=plan.seconds, cores=THEIRS)
+            yield Figure(name, load.per_second, "/s", limit, load)
+
+
+def refresh(plan: Plan) -> Iterator[Figure]:
+    """Refreshes a second on one core, of those of one look-up a request. Clients that stay, and clients that rotate."""
+    with Server(REFERENCE, OURS, plan.settings) as reference, Server(SERVICE, OURS, plan.settings) as service:
+        for mode, name in (("stay", "refresh, staying on a generation"), ("rotate", "refresh, rotating")):
+            loads = []
+            for server in (reference, service):
+                file = plan.folder / "refresh-stay" if mode == "stay" else next(plan.fresh_sessions)
+                loads.append(wrk(server.url, mode, file, seconds=plan.seconds, connections=64, cores=THEIRS))
+            yield Figure(name, loads[1].per_second, "/s", loads[0].per_second, loads[1])
+
+
+def login(plan: Plan) -> Iterator[Figure]:
+    """Logins a second on all cores, of what bcrypt does on as many threads."""
+    command = [sys.executable, "-m", "bench.rawbcrypt", str(len(CORES)), str(plan.seconds)]
+    for clients in (8, 64):
+        limit = float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        with Server(SERVICE, BOTH, plan.settings) as service:  # a new one, since clients that left leave their hashes
+            file = plan.folder / "logins"
+            load = wrk(service.url, "login", file, seconds=2 * plan.seconds, connections=clients, cores=THEIRS)
+        yield Figure(f"login, {clients} clients", load.per_second, "/s", limit, load)
+
+
+def isolation(plan: Plan) -> Iterator[Figure]:
+    """The p99 of verify while logins keep all cores busy, of the idle one; and its throughput."""
+    with Server(SERVICE, BOTH, plan.settings) as service:
+
+        def measure() -> Load:
+            return wrk(service.url, "verify", plan.folder / "access", seconds=plan.seconds, connections=8, cores=THEIRS)
+
+        idle = measure()
+        storm = _in_background(
+            lambda: wrk(
+                service.url, "login", plan.folder / "logins", seconds=plan.seconds + 2, connections=8, cores=THEIRS
+            )
+        )
+        busy = measure()
+        storm.join()
+    yield Figure("verify's p99 during logins", busy.p99, "ms", idle.p99, busy)
+    yield Figure("verify during logins", busy.per_second, "/s", idle.per_second, busy)
+
+
+def _in_background(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+SCENARIOS = {"verify": verify, "refresh": refresh, "login": login, "isolation": isolation}

@@ -1,0 +1,79 @@
+"""Users and sessions, put into the database directly, and the tokens that fit them.
+
+The first half of the sessions is one generation ahead of its tokens, as that of a client which ignores rotation.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import bcrypt
+import pymysql
+from uuid_utils.compat import uuid7
+
+from service.settings import DatabaseAddress
+from service.tokens import Tokens
+
+SECRET = "for-the-bench-only-0123456789abcdefghij"  # noqa: S105  # of a server that lives for minutes
+PASSWORD = "correct horse"  # noqa: S105
+BATCH = 2000
+R = TypeVar("R")
+
+
+def seed(url: str, folder: Path, *, users: int, sessions: int) -> None:
+    """Writes logins, signups, access and refresh tokens, a line each, to files in `folder`."""
+    tokens = Tokens(SECRET.encode(), access_lifetime=3600)
+    address = DatabaseAddress.from_url(url)
+    account: dict[str, Any] = {"user": address.user, "password": address.password}
+    now = int(time.time())
+    moment, until = (datetime.fromtimestamp(t, UTC).replace(tzinfo=None) for t in (now, now + 7 * 86400))
+    stored = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(12)).decode()
+    names = [(str(uuid7()), f"user-{number:05}") for number in range(users)]
+    opened = [(str(uuid7()), *names[number % users]) for number in range(sessions)]
+    with (
+        closing(pymysql.connect(host=address.host, port=address.port, database=address.name, **account)) as connection,
+        connection.cursor() as cursor,
+    ):
+        for batch in _batches(names, "users"):
+            cursor.executemany(
+                "insert into users (id, username, username_key, password_hash, created_at) values (%s, %s, %s, %s, %s)",
+                [(user_id, name, name, stored, moment) for user_id, name in batch],
+            )
+        for rows in _batches(opened, "sessions"):
+            cursor.executemany(
+                "insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)"
+                " values (%s, %s, 0, %s, %s, %s)",
+                [(session, user_id, moment, until, moment) for session, user_id, _ in rows],
+            )
+        cursor.execute("update refresh_tokens set generation = 1 order by id limit %s", sessions // 2)
+        connection.commit()
+    _write(folder / "logins", (f'{{"username":"{name}","password":"{PASSWORD}"}}' for _, name in names))
+    _write(
+        folder / "access",
+        (tokens.issue_access(user_id=u, username=name, session_id=s, now=now) for s, u, name in opened),
+    )
+    _write(
+        folder / "refresh",
+        (
+            tokens.issue_refresh(
+                user_id=u, username=name, session_id=s, generation=0, issued_at=now, expires_at=now + 7 * 86400
+            )
+            for s, u, name in opened
+        ),
+    )
+    (folder / "one").write_text((folder / "access").read_text().splitlines()[0] + "\n")
+
+
+def _write(path: Path, lines: Iterator[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _batches(rows: Sequence[R], what: str) -> Iterator[Sequence[R]]:
+    for start in range(0, len(rows), BATCH):
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\rseeding {what}: {start * 100 // len(rows)} %   ")
+        yield rows[start : start + BATCH]

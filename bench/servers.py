@@ -1,0 +1,54 @@
+"""The servers of a run: each a uvicorn process on the cores it is given."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from service.localdb import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICE = "service.app:create_app"
+REFERENCE = "bench.reference:create_app"
+BARE = "bench.bare:create_app"
+
+
+class Server:
+    """Runs a factory of an application until the end of the `with`."""
+
+    def __init__(self, factory: str, cores: set[int], settings: dict[str, str]) -> None:
+        self._factory = factory
+        self._cores = cores
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "uvicorn", "--factory", self._factory, "--port", str(port), "--no-access-log"]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **self._settings},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.sched_setaffinity(self.process.pid, self._cores)
+        deadline = time.monotonic() + 20
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                urlopen(f"{self.url}/auth/verify").close()  # noqa: S310  # our own address
+            except HTTPError:  # it answers, and refuses
+                return self
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return self
+        raise RuntimeError(f"{self._factory} does not start")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(30)
