@@ -43,7 +43,7 @@ def main() -> int:
         _say("\r" + " " * 40 + "\r")
     lines, table = _table(figures)
     sys.stdout.write("\n".join(lines) + "\n")
-    if not options.quick:
+    if not options.quick and not options.only:
         results = {"machine": _machine(), "table": table, "rounds": [asdict(figure) for figure in figures]}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     return int(any(figure.load.refused or figure.load.broken for figure in figures))

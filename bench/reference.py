@@ -14,17 +14,14 @@ from service.queries import refresh_tokens
 
 
 class OneLookUp(Auth):
-    """Reads first; shares nothing with other requests."""
+    """Shares nothing with other requests; reads again what it wrote."""
 
     async def refresh(self, refresh_token: str) -> TokenPair:
         claims = self.tokens.verify_refresh(refresh_token, self.clock())
         now = self._now()
         session = await refresh_tokens.find_live(self.database, claims.sid, claims.sub, _moment(now))
         if session is not None and session.generation == claims.gen:
-            until = _moment(now + self.refresh_lifetime)
-            await refresh_tokens.rotate(
-                self.database, claims.sid, claims.sub, claims.gen, _moment(now), until, self.session_max_age
-            )
+            await self._rotate(session, now)
             session = await refresh_tokens.find_live(self.database, claims.sid, claims.sub, _moment(now))
         if session is None or session.generation != claims.gen + 1:
             raise SessionRevoked

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from uuid_utils.compat import uuid7
@@ -68,6 +68,7 @@ class Auth:
             generation=0,
             rotated_at=_moment(now),
             expires_at=_moment(now + min(self.refresh_lifetime, self.session_max_age)),
+            created_at=_moment(now),
         )
         if not await refresh_tokens.insert(self.database, session):
             raise _failed_login(raw_username)  # the account was deleted while its password was being compared
@@ -86,11 +87,9 @@ class Auth:
         """
         claims = self.tokens.verify_refresh(refresh_token, self.clock())
         now = self._now()
-        live_until = _moment(now + self.refresh_lifetime)
-        await refresh_tokens.rotate(
-            self.database, claims.sid, claims.sub, claims.gen, _moment(now), live_until, self.session_max_age
-        )
         session = await refresh_tokens.find_live(self.database, claims.sid, claims.sub, _moment(now))
+        if session is not None and session.generation == claims.gen:
+            session = await self._rotate(session, now)
         if session is None:
             raise SessionRevoked
         if session.generation > claims.gen + 1:
@@ -116,6 +115,16 @@ class Auth:
         except InvalidUsername:
             return None
         return await users.find_by_key(self.database, key)
+
+    async def _rotate(self, session: Session, now: int) -> Session | None:
+        """The session at its next generation, whoever of several at once took it there; None if it has ended."""
+        expires_at = min(now + self.refresh_lifetime, _seconds(session.created_at) + self.session_max_age)
+        rotated = replace(
+            session, generation=session.generation + 1, rotated_at=_moment(now), expires_at=_moment(expires_at)
+        )
+        if await refresh_tokens.rotate(self.database, rotated):
+            return rotated
+        return await refresh_tokens.find_live(self.database, session.id, session.user_id, _moment(now))
 
     def _issue(self, session: Session, now: int) -> TokenPair:
         return TokenPair(

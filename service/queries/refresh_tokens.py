@@ -16,6 +16,7 @@ class Session:
     generation: int
     rotated_at: datetime
     expires_at: datetime
+    created_at: datetime
 
 
 async def insert(database: Database, session: Session) -> bool:
@@ -26,44 +27,36 @@ async def insert(database: Database, session: Session) -> bool:
         from users
         where id = %s
     """
-    created_at = session.rotated_at
-    values = (session.id, session.generation, session.rotated_at, session.expires_at, created_at)
+    values = (session.id, session.generation, session.rotated_at, session.expires_at, session.created_at)
     try:
         return await database.execute(statement, *values, session.user_id) == 1
     except DuplicateKey:
         return True  # a lost connection made the insert run twice; the id is ours
 
 
-async def rotate(
-    database: Database,
-    session_id: str,
-    user_id: str,
-    generation: int,
-    now: datetime,
-    expires_at: datetime,
-    max_age: int,
-) -> None:
-    """Moves a live session from this generation to the next and renews it, up to `max_age` seconds after its login.
+async def rotate(database: Database, rotated: Session) -> bool:
+    """Moves a live session from the generation before to that of `rotated`, with its times.
 
-    A compare-and-swap: a session that is gone or at another generation is left alone.
+    A compare-and-swap: False, and nothing done, if the session is gone or at another generation.
     """
     statement = """
         update refresh_tokens
-        set generation = generation + 1,
+        set generation = %s,
             rotated_at = %s,
-            expires_at = least(cast(%s as datetime(6)), created_at + interval %s second)
+            expires_at = %s
         where id = %s
-          and user_id = %s
           and generation = %s
           and expires_at > %s
     """
-    await database.execute(statement, now, expires_at, max_age, session_id, user_id, generation, now)
+    new = (rotated.generation, rotated.rotated_at, rotated.expires_at)
+    old = (rotated.id, rotated.generation - 1, rotated.rotated_at)
+    return await database.execute(statement, *new, *old) == 1
 
 
 async def find_live(database: Database, session_id: str, user_id: str, now: datetime) -> Session | None:
     """The user's session if it has not expired, or None."""
     statement = """
-        select refresh_tokens.id, user_id, username, generation, rotated_at, expires_at
+        select refresh_tokens.id, user_id, username, generation, rotated_at, expires_at, refresh_tokens.created_at
         from refresh_tokens
         join users on users.id = user_id
         where refresh_tokens.id = %s
