@@ -30,15 +30,8 @@ def main(folder: Path) -> int:
         if migrated.returncode != 0:
             return migrated.returncode
         _say_where(port)
-        command: list[str | Path] = [
-            tools / "uvicorn",
-            "--factory",
-            "service.app:create_app",
-            "--reload",
-            "--reload-dir",
-            "service",
-        ]
-        return _run(command, environ)
+        options = ["--factory", "service.app:create_app", "--ws", "none", "--reload", "--reload-dir", "service"]
+        return _run([tools / "uvicorn", *options], environ)
 
 
 def _kept_secret(path: Path) -> str:

@@ -18,7 +18,7 @@ from service.mariadb import LocalDatabaseError
 
 _START_TIMEOUT = 30  # seconds
 _STOP_TIMEOUT = 20
-# Small, and no slower to commit than a server in production that survives a power cut need be.
+# Small; what is committed survives the death of the server, not of the machine.
 _OPTIONS = (
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
@@ -81,7 +81,7 @@ class LocalDatabase:
         raise LocalDatabaseError(f"the private MariaDB does not start; {self._log} says why")
 
     def kill(self) -> None:
-        """Ends the server as a power cut would."""
+        """Ends the server without a word, as kill -9 does."""
         self._process.kill()
         self._process.wait()
 
