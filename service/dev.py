@@ -12,6 +12,7 @@ from pathlib import Path
 from service.localdb import local_database
 from service.mariadb import LocalDatabaseError
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,6 +32,7 @@ def main(folder: Path) -> int:
             return migrated.returncode
         _say_where(port)
         options = ["--factory", "service.app:create_app", "--ws", "none", "--reload", "--reload-dir", "service"]
+        options += ["--timeout-graceful-shutdown", "10"]
         return _run([tools / "uvicorn", *options], environ)
 
 
@@ -57,10 +59,17 @@ def _say_where(port: str) -> None:
 
 
 def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
-    service = subprocess.Popen(command, cwd=ROOT, env=environ)
-    # At a terminal Ctrl-C reaches the service too; what is sent to this process alone is passed on.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: service.send_signal(signal.SIGTERM))
+    # A group of its own, so that Ctrl-C reaches this process alone and becomes one signal: two at once, and uvicorn's
+    # reloader waits for itself for ever.
+    service = subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0)
+
+    def stop(*_: object) -> None:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
+        service.terminate()
+
+    for number in STOPS:
+        signal.signal(number, stop)
     code = service.wait()
     return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
 
