@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from bench.measure import SCENARIOS, THEIRS, Figure, Plan
 from bench.seed import SECRET, seed
 from bench.servers import ROOT
+from bench.table import summarise, text
 from service.localdb import local_database
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -41,12 +41,16 @@ def main() -> int:
                 _say(f"\rround {number + 1} of {rounds}: {scenario}          ")
                 figures += SCENARIOS[scenario](plan)
         _say("\r" + " " * 40 + "\r")
-    lines, table = _table(figures)
-    sys.stdout.write("\n".join(lines) + "\n")
+    rows = summarise(figures)
+    sys.stdout.write(text(rows))
     if not options.quick and not options.only:
-        results = {"machine": _machine(), "table": table, "rounds": [asdict(figure) for figure in figures]}
+        results = {
+            "machine": _machine(),
+            "table": [asdict(row) for row in rows],
+            "rounds": [asdict(figure) for figure in figures],
+        }
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    return int(any(figure.load.refused or figure.load.broken for figure in figures))
+    return int(any(row.failed for row in rows))
 
 
 def _options() -> argparse.Namespace:
@@ -73,31 +77,6 @@ def _fresh_sessions(folder: Path) -> Iterator[Path]:
             yield path
 
     return slices()
-
-
-def _table(figures: list[Figure]) -> tuple[list[str], list[dict[str, object]]]:
-    """Medians over the rounds, with the spread of the ratio from least to most."""
-    lines = [f"{'':34}{'median':>12}{'of':>12}{'ratio':>8}{'spread':>15}{'p50 ms':>9}{'p99 ms':>9}"]
-    table: list[dict[str, object]] = []
-    for name in dict.fromkeys(figure.name for figure in figures):
-        mine = [figure for figure in figures if figure.name == name]
-        value, p50, p99 = (
-            statistics.median(numbers)
-            for numbers in ([f.value for f in mine], [f.load.p50 for f in mine], [f.load.p99 for f in mine])
-        )
-        limit = statistics.median(f.limit or 0 for f in mine)
-        ratios = [f.value / f.limit for f in mine if f.limit]
-        ratio = statistics.median(ratios)
-        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        unit = mine[0].unit
-        lines.append(
-            f"{name:34}{value:>10.1f}{unit:>2}{limit:>10.1f}{unit:>2}{ratio:>8.2f}{spread:>15}{p50:>9.2f}{p99:>9.2f}"
-        )
-        failures = sum(f.load.refused + f.load.broken for f in mine)
-        if failures:
-            lines.append(f"  {failures} requests were refused or broken: this figure is worth nothing")
-        table.append({"name": name, "unit": unit, "median": value, "of": limit, "ratio": ratio, "p50": p50, "p99": p99})
-    return lines, table
 
 
 def _machine() -> dict[str, object]:
