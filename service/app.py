@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
@@ -19,6 +20,7 @@ from service.database import Database
 from service.errors import Unavailable
 from service.passwords import Passwords
 from service.queries import migrations
+from service.rotation import Rotation
 from service.settings import InvalidSetting, Settings
 from service.tokens import Tokens
 from service.web.errors import HANDLERS, LastResort
@@ -32,7 +34,7 @@ PURGE_INTERVAL = 300  # seconds
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
+def create_app(settings: Settings | None = None, clock: Callable[[], float] = time.time) -> Starlette:
     """The ASGI application; for `uvicorn --factory`, which gives no settings, from the environment.
 
     Exits with one line when the environment is unusable.
@@ -61,13 +63,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
             Middleware(LastResort),
         ],
         exception_handlers=HANDLERS,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, clock),
     )
     app.router.redirect_slashes = False
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
+def _lifespan(
+    settings: Settings, clock: Callable[[], float]
+) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         passwords = Passwords(
@@ -84,12 +88,21 @@ def _lifespan(settings: Settings) -> Callable[[Starlette], AbstractAsyncContextM
             audience=settings.jwt_audience,
         )
         database = Database(settings.database, size=settings.pool_size, timeout=settings.database_timeout)
+        rotation = Rotation(
+            database,
+            lifetime=settings.refresh_expiry,
+            max_age=settings.session_max_age,
+            timeout=settings.database_timeout,
+            clock=clock,
+        )
         auth = Auth(
             database=database,
             passwords=passwords,
             tokens=tokens,
+            rotation=rotation,
             refresh_lifetime=settings.refresh_expiry,
             session_max_age=settings.session_max_age,
+            clock=clock,
         )
         schema = asyncio.create_task(_require_schema(database))
         purge = asyncio.create_task(_purge(auth))

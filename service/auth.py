@@ -1,10 +1,8 @@
 """Sign up, log in, verify, refresh, log out: what each means, without HTTP and without SQL."""
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 from uuid_utils.compat import uuid7
 
@@ -15,6 +13,7 @@ from service.passwords import Passwords
 from service.queries import refresh_tokens, users
 from service.queries.refresh_tokens import Session
 from service.queries.users import User
+from service.rotation import Rotation, Step
 from service.tokens import AccessClaims, Tokens
 
 PURGE_BATCH = 500
@@ -40,16 +39,17 @@ class Auth:
     database: Database
     passwords: Passwords
     tokens: Tokens
+    rotation: Rotation
     refresh_lifetime: int
     session_max_age: int
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float]
 
     async def signup(self, raw_username: str, password: str) -> None:
         """Registers a user. Raises InvalidUsername, InvalidPassword, UsernameTaken."""
         username = usernames.parse(raw_username)
         password_hash = await self.passwords.hash(password)
         user = User(str(uuid7()), username.text, password_hash)
-        await users.insert(self.database, user, username.key, _moment(self._now()))
+        await users.insert(self.database, user, username.key, self._now())
         log.info("user_registered", extra={"username": username.text})
 
     async def login(self, raw_username: str, password: str) -> TokenPair:
@@ -66,14 +66,13 @@ class Auth:
             user_id=user.id,
             username=user.username,
             generation=0,
-            rotated_at=_moment(now),
-            expires_at=_moment(now + min(self.refresh_lifetime, self.session_max_age)),
-            created_at=_moment(now),
+            rotated_at=now,
+            expires_at=now + min(self.refresh_lifetime, self.session_max_age),
         )
         if not await refresh_tokens.insert(self.database, session):
             raise _failed_login(raw_username)  # the account was deleted while its password was being compared
         log.info("login_succeeded", extra={"username": user.username, "session": session.id})
-        return self._issue(session, now)
+        return self._issue(session)
 
     def verify(self, access_token: str) -> AccessClaims:
         """Says whose access token this is, from the token alone. Raises InvalidToken."""
@@ -86,10 +85,7 @@ class Auth:
         using the first token does no harm. Raises InvalidToken, SessionRevoked.
         """
         claims = self.tokens.verify_refresh(refresh_token, self.clock())
-        now = self._now()
-        session = await refresh_tokens.find_live(self.database, claims.sid, claims.sub, _moment(now))
-        if session is not None and session.generation == claims.gen:
-            session = await self._rotate(session, now)
+        session = await self.rotation.advance(Step(claims.sid, claims.sub, claims.gen))
         if session is None:
             raise SessionRevoked
         if session.generation > claims.gen + 1:
@@ -98,7 +94,7 @@ class Auth:
             raise SessionRevoked
         if session.generation <= claims.gen:  # the database is older than the token: it was restored from a backup
             raise SessionRevoked
-        return self._issue(session, now)
+        return self._issue(session)
 
     async def logout(self, refresh_token: str) -> None:
         """Ends the session of a refresh token of any generation; either may have ended already. Raises InvalidToken."""
@@ -107,7 +103,7 @@ class Auth:
 
     async def purge(self) -> int:
         """Deletes one batch of expired sessions; returns how many, PURGE_BATCH when there may be more."""
-        return await refresh_tokens.delete_expired(self.database, _moment(self._now()), PURGE_BATCH)
+        return await refresh_tokens.delete_expired(self.database, self._now(), PURGE_BATCH)
 
     async def _find_user(self, raw_username: str) -> User | None:
         try:
@@ -116,28 +112,18 @@ class Auth:
             return None
         return await users.find_by_key(self.database, key)
 
-    async def _rotate(self, session: Session, now: int) -> Session | None:
-        """The session at its next generation, whoever of several at once took it there; None if it has ended."""
-        expires_at = min(now + self.refresh_lifetime, _seconds(session.created_at) + self.session_max_age)
-        rotated = replace(
-            session, generation=session.generation + 1, rotated_at=_moment(now), expires_at=_moment(expires_at)
-        )
-        if await refresh_tokens.rotate(self.database, rotated):
-            return rotated
-        return await refresh_tokens.find_live(self.database, session.id, session.user_id, _moment(now))
-
-    def _issue(self, session: Session, now: int) -> TokenPair:
+    def _issue(self, session: Session) -> TokenPair:
         return TokenPair(
             self.tokens.issue_access(
-                user_id=session.user_id, username=session.username, session_id=session.id, now=now
+                user_id=session.user_id, username=session.username, session_id=session.id, now=self._now()
             ),
             self.tokens.issue_refresh(
                 user_id=session.user_id,
                 username=session.username,
                 session_id=session.id,
                 generation=session.generation,
-                issued_at=_seconds(session.rotated_at),
-                expires_at=_seconds(session.expires_at),
+                issued_at=session.rotated_at,
+                expires_at=session.expires_at,
             ),
         )
 
@@ -148,12 +134,3 @@ class Auth:
 def _failed_login(raw_username: str) -> InvalidCredentials:
     log.info("login_failed", extra={"username": raw_username[: usernames.MAX_LENGTH]})
     return InvalidCredentials()
-
-
-def _moment(seconds: int) -> datetime:
-    """As the database keeps time: UTC, without a zone."""
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-
-
-def _seconds(moment: datetime) -> int:
-    return int(moment.replace(tzinfo=UTC).timestamp())

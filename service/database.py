@@ -4,6 +4,7 @@ import asyncio
 import logging
 import struct
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -150,3 +151,13 @@ def _translated(error: pymysql.MySQLError) -> Exception:
         log.error("database_error", extra={"number": code, "detail": str(error)})
         return DatabaseUnavailable()
     return error
+
+
+def moment(seconds_since_1970: int) -> datetime:
+    """As the database keeps time: UTC, without a zone."""
+    return datetime.fromtimestamp(seconds_since_1970, UTC).replace(tzinfo=None)
+
+
+def seconds(moment_in_utc: datetime) -> int:
+    """Whole seconds since 1970."""
+    return int(moment_in_utc.replace(tzinfo=UTC).timestamp())

@@ -72,13 +72,11 @@ def start(settings: Settings) -> StartClient:
 
     @asynccontextmanager
     async def start_client(clock: Callable[[], float] = time.time, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(replace(settings, **changes))
+        app = create_app(replace(settings, **changes), clock)
         async with app.router.lifespan_context(app) as parts:
-            assert parts is not None
-            state = {"auth": replace(parts["auth"], clock=clock)}
 
             async def with_state(scope: Scope, receive: Receive, send: Send) -> None:  # as uvicorn does
-                await app({**scope, "state": state}, receive, send)
+                await app({**scope, "state": parts}, receive, send)
 
             transport = httpx.ASGITransport(with_state)
             async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=30) as http:

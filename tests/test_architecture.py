@@ -8,12 +8,13 @@ import pytest
 from tests.server import ROOT
 
 ALLOWED = {
-    "app": {"auth", "database", "errors", "logs", "passwords", "queries", "settings", "tokens", "web"},
+    "app": {"auth", "database", "errors", "logs", "passwords", "queries", "rotation", "settings", "tokens", "web"},
     "web": {"auth", "errors", "logs", "web"},
-    "auth": {"database", "errors", "passwords", "queries", "tokens", "usernames"},
+    "auth": {"database", "errors", "passwords", "queries", "rotation", "tokens", "usernames"},
     "queries": {"database", "errors", "queries"},
     "database": {"errors", "settings"},
     "passwords": {"errors"},
+    "rotation": {"database", "errors", "queries"},
     "tokens": {"errors"},
     "usernames": {"errors"},
     "dev": {"localdb", "mariadb"},

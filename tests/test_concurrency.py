@@ -158,11 +158,9 @@ async def test_a_full_pool_refuses_within_the_deadline_and_verify_goes_on(
         pair = (await client.post("/auth/login", json=credentials)).json()
         token = {"refreshToken": pair["refreshToken"]}
         sql.execute("begin")
-        sql.execute("select 1 from refresh_tokens where id = %s for update", claims_of(pair["token"])["sid"])
+        sql.execute("select 1 from users where id = %s for update", claims_of(pair["token"])["sub"])
         started = time.monotonic()
-        requests = [client.post("/auth/refresh", json=token) for _ in range(10)]
-        requests += [client.post("/auth/login", json=credentials) for _ in range(10)]
-        storm = asyncio.gather(*requests)
+        storm = asyncio.gather(*(client.post("/auth/login", json=credentials) for _ in range(20)))
         await asyncio.sleep(0)
         verified = await client.get("/auth/verify", headers={"Authorization": f"Bearer {pair['token']}"})
         assert verified.status_code == 200
@@ -174,3 +172,28 @@ async def test_a_full_pool_refuses_within_the_deadline_and_verify_goes_on(
         sql.execute("rollback")
         assert (await client.post("/auth/refresh", json=token)).status_code == 200
         assert (await client.post("/auth/login", json=credentials)).status_code == 200
+
+
+async def test_a_locked_session_is_refused_within_the_deadline_and_the_others_refresh(
+    start: StartClient, new_name: Callable[[], str], sql: Cursor
+) -> None:
+    """REQUIREMENTS 66: sessions that are refreshed together do not wait for each other for ever."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    async with start(database_timeout=0.5) as client:
+        await client.post("/auth/signup", json=credentials)
+        locked, free = [(await client.post("/auth/login", json=credentials)).json() for _ in range(2)]
+
+        async def refresh(pair: dict[str, str]) -> httpx.Response:
+            return await client.post("/auth/refresh", json={"refreshToken": pair["refreshToken"]})
+
+        sql.execute("begin")
+        sql.execute("select 1 from refresh_tokens where id = %s for update", claims_of(locked["token"])["sid"])
+        started = time.monotonic()
+        stuck = asyncio.gather(*(refresh(locked) for _ in range(10)))
+        await asyncio.sleep(0.1)
+        assert (await refresh(free)).status_code == 200
+        assert not stuck.done()
+        assert statuses(await stuck) == {503: 10}
+        assert time.monotonic() - started < 2
+        sql.execute("rollback")
+        assert (await refresh(locked)).status_code == 200

@@ -1,22 +1,21 @@
 """The table `refresh_tokens`: one row a login, which is one session."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
-from service.database import Database, DuplicateKey
+from service.database import Database, DuplicateKey, moment, seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as its row says, with its user's present name. Times are UTC."""
+    """A session as its row says, with its user's present name. Times are seconds since 1970."""
 
     id: str
     user_id: str
     username: str
     generation: int
-    rotated_at: datetime
-    expires_at: datetime
-    created_at: datetime
+    rotated_at: int
+    expires_at: int
 
 
 async def insert(database: Database, session: Session) -> bool:
@@ -27,44 +26,49 @@ async def insert(database: Database, session: Session) -> bool:
         from users
         where id = %s
     """
-    values = (session.id, session.generation, session.rotated_at, session.expires_at, session.created_at)
+    now, until = moment(session.rotated_at), moment(session.expires_at)
     try:
-        return await database.execute(statement, *values, session.user_id) == 1
+        return await database.execute(statement, session.id, session.generation, now, until, now, session.user_id) == 1
     except DuplicateKey:
         return True  # a lost connection made the insert run twice; the id is ours
 
 
-async def rotate(database: Database, rotated: Session) -> bool:
-    """Moves a live session from the generation before to that of `rotated`, with its times.
+async def find_live(database: Database, session_ids: Iterable[str], now: int) -> list[Session]:
+    """Those of the sessions, one at least, that exist and have not expired."""
+    statement = """
+        select refresh_tokens.id, user_id, username, generation, rotated_at, expires_at
+        from refresh_tokens
+        join users on users.id = user_id
+        where refresh_tokens.id in %s
+          and expires_at > %s
+    """
+    rows = await database.fetch_all(statement, tuple(session_ids), moment(now))
+    return [
+        Session(session_id, user_id, username, generation, seconds(rotated_at), seconds(expires_at))
+        for session_id, user_id, username, generation, rotated_at, expires_at in rows
+    ]
 
-    A compare-and-swap: False, and nothing done, if the session is gone or at another generation.
+
+async def rotate(
+    database: Database, due: Iterable[tuple[str, int]], *, now: int, expires_at: int, max_age: int
+) -> None:
+    """Moves each live session of `due`, one at least, that is still at the generation beside its id to the next.
+
+    They live until `expires_at`, or until they are `max_age` seconds old.
     """
     statement = """
         update refresh_tokens
-        set generation = %s,
+        set generation = generation + 1,
             rotated_at = %s,
-            expires_at = %s
-        where id = %s
-          and generation = %s
+            expires_at = least(%s, created_at + interval %s second)
+        where id in %s
+          and (id, generation) in %s
           and expires_at > %s
     """
-    new = (rotated.generation, rotated.rotated_at, rotated.expires_at)
-    old = (rotated.id, rotated.generation - 1, rotated.rotated_at)
-    return await database.execute(statement, *new, *old) == 1
-
-
-async def find_live(database: Database, session_id: str, user_id: str, now: datetime) -> Session | None:
-    """The user's session if it has not expired, or None."""
-    statement = """
-        select refresh_tokens.id, user_id, username, generation, rotated_at, expires_at, refresh_tokens.created_at
-        from refresh_tokens
-        join users on users.id = user_id
-        where refresh_tokens.id = %s
-          and user_id = %s
-          and expires_at > %s
-    """
-    row = await database.fetch_one(statement, session_id, user_id, now)
-    return Session(*row) if row else None
+    due = tuple(due)
+    session_ids = tuple(session_id for session_id, _ in due)  # MariaDB scans the table for one pair without an id
+    values = (moment(now), moment(expires_at), max_age, session_ids, due, moment(now))
+    await database.execute(statement, *values)
 
 
 async def delete(database: Database, session_id: str, user_id: str) -> None:
@@ -77,11 +81,11 @@ async def delete(database: Database, session_id: str, user_id: str) -> None:
     await database.execute(statement, session_id, user_id)
 
 
-async def delete_expired(database: Database, now: datetime, limit: int) -> int:
+async def delete_expired(database: Database, now: int, limit: int) -> int:
     """Deletes up to `limit` expired sessions; returns how many."""
     statement = """
         delete from refresh_tokens
         where expires_at <= %s
         limit %s
     """
-    return await database.execute(statement, now, limit)
+    return await database.execute(statement, moment(now), limit)

@@ -1,9 +1,8 @@
 """The table `users`."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from service.database import Database, DuplicateKey
+from service.database import Database, DuplicateKey, moment
 from service.errors import UsernameTaken
 
 
@@ -16,14 +15,15 @@ class User:
     password_hash: str = field(repr=False)
 
 
-async def insert(database: Database, user: User, username_key: str, created_at: datetime) -> None:
-    """Stores a new user; the unique index decides. Raises UsernameTaken."""
+async def insert(database: Database, user: User, username_key: str, created_at: int) -> None:
+    """Stores a new user, made at `created_at` seconds; the unique index decides. Raises UsernameTaken."""
     statement = """
         insert into users (id, username, username_key, password_hash, created_at)
         values (%s, %s, %s, %s, %s)
     """
     try:
-        await database.execute(statement, user.id, user.username, username_key, user.password_hash, created_at)
+        values = (user.id, user.username, username_key, user.password_hash, moment(created_at))
+        await database.execute(statement, *values)
     except DuplicateKey:
         # A lost connection makes the insert run twice: then the row in the way is this one.
         if await find_by_key(database, username_key) != user:

@@ -70,7 +70,18 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
 
 
 class CORS(CORSMiddleware):
-    """Starlette's, with its refusal of a preflight in our shape."""
+    """Starlette's, which a request without Origin need not meet, with its refusal of a preflight in our shape."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_varying(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"vary", b"Origin")]
+            await send(message)
+
+        if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send_varying)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)

@@ -1,0 +1,89 @@
+"""Rotation of refresh tokens for many at once: while one batch is at the database, the next one gathers."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from service.database import Database
+from service.errors import Overloaded
+from service.queries import refresh_tokens
+from service.queries.refresh_tokens import Session
+
+LARGEST_BATCH = 250  # MariaDB plans an IN of 1000 and more in another way: in_predicate_conversion_threshold
+PATIENCE = 0.02  # seconds for the batch before: one that meets a locked row does not hold up everybody
+
+
+class Step(NamedTuple):
+    """What a refresh token asks for: that this session of this user be taken past this generation."""
+
+    session_id: str
+    user_id: str
+    generation: int
+
+
+class Rotation:
+    """Takes sessions from one generation to the next. Times and durations are seconds.
+
+    A rotation lets a session live for another `lifetime`, at most until `max_age` after its login. A batch is answered,
+    or refused, within `timeout`.
+    """
+
+    def __init__(
+        self, database: Database, *, lifetime: int, max_age: int, timeout: float, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._lifetime = lifetime
+        self._max_age = max_age
+        self._timeout = timeout
+        self._clock = clock
+        self._gathering: set[Step] = set()
+        self._answer: asyncio.Task[dict[Step, Session | None]] | None = None
+
+    async def advance(self, step: Step) -> Session | None:
+        """The session as it is past the step's generation, whoever took it there; None if it has ended.
+
+        Where it was past it before, nothing is written. It is read after the call, never before. Raises Unavailable.
+        """
+        if self._answer is None or not self._gathering or len(self._gathering) == LARGEST_BATCH:
+            self._gathering = set()
+            self._answer = asyncio.create_task(self._serve(self._gathering, self._answer))
+            self._answer.add_done_callback(_retrieve)
+        self._gathering.add(step)
+        return (await asyncio.shield(self._answer))[step]
+
+    async def _serve(
+        self, batch: set[Step], before: asyncio.Task[dict[Step, Session | None]] | None
+    ) -> dict[Step, Session | None]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                if before is not None:
+                    await asyncio.wait([before], timeout=PATIENCE)
+                if self._gathering is batch:
+                    self._gathering = set()
+                return await self.advance_all(batch)
+        except TimeoutError:
+            raise Overloaded from None
+
+    async def advance_all(self, steps: Collection[Step]) -> dict[Step, Session | None]:
+        """Does so for many in one statement, in three where one of them is at its generation. Raises Unavailable."""
+        now = int(self._clock())
+        found = await self._read(steps, now)
+        due = {step for step in steps if (session := found[step]) and session.generation == step.generation}
+        if due:
+            until = now + self._lifetime
+            generations = {(step.session_id, step.generation) for step in due}
+            await refresh_tokens.rotate(self._database, generations, now=now, expires_at=until, max_age=self._max_age)
+            # The others keep what was read first: an old token that came together with its successor came in time.
+            found |= await self._read(due, now)
+        return found
+
+    async def _read(self, steps: Collection[Step], now: int) -> dict[Step, Session | None]:
+        sessions = await refresh_tokens.find_live(self._database, {step.session_id for step in steps}, now)
+        owned = {(session.id, session.user_id): session for session in sessions}
+        return {step: owned.get(step[:2]) for step in steps}
+
+
+def _retrieve(answer: asyncio.Task[dict[Step, Session | None]]) -> None:
+    """Keeps asyncio from reporting an exception for which nobody waits any more."""
+    if not answer.cancelled():
+        answer.exception()

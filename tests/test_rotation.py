@@ -1,0 +1,144 @@
+"""Sessions that are refreshed at once share their statements, and nothing else."""
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from pymysql.cursors import Cursor
+from uuid_utils.compat import uuid7
+
+from service.database import Database
+from service.errors import DatabaseUnavailable
+from service.localdb import LocalDatabase, free_port
+from service.rotation import Rotation, Step
+from tests.server import claims_of
+from tests.test_database import pool
+
+LIFETIME, MAX_AGE = 100, 1000
+
+
+def rotation_on(database: Database) -> Rotation:
+    return Rotation(database, lifetime=LIFETIME, max_age=MAX_AGE, timeout=5, clock=time.time)
+
+
+@pytest.fixture
+async def database(mariadb: LocalDatabase) -> AsyncIterator[Database]:
+    async with pool(mariadb.url, size=1, timeout=5) as opened:
+        yield opened
+
+
+@pytest.fixture
+def rotation(database: Database) -> Rotation:
+    return rotation_on(database)
+
+
+@pytest.fixture
+def user(tokens: dict[str, str]) -> str:
+    """The id of a user who exists."""
+    return str(claims_of(tokens["token"])["sub"])
+
+
+def open_session(sql: Cursor, user: str, generation: int = 0) -> Step:
+    """A new session, and the step that its live token asks for."""
+    step = Step(str(uuid7()), user, generation)
+    sql.execute(
+        """
+        insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+        values (%s, %s, %s, utc_timestamp(), utc_timestamp() + interval 50 second, utc_timestamp())
+        """,
+        step,
+    )
+    return step
+
+
+async def statements(database: Database) -> int:
+    row = await database.fetch_one("show session status like 'Questions'")
+    assert row
+    return int(row[1])
+
+
+async def test_sessions_that_come_together_share_three_statements(
+    rotation: Rotation, database: Database, sql: Cursor, user: str
+) -> None:
+    steps = [open_session(sql, user) for _ in range(200)]
+    before = await statements(database)
+    sessions = await asyncio.gather(*map(rotation.advance, steps))
+    assert await statements(database) - before == 3 + 1, "and the one that asks"
+    assert [(session.id, session.generation) for session in sessions if session] == [(step[0], 1) for step in steps]
+    assert all(session and session.expires_at == session.rotated_at + LIFETIME for session in sessions)
+
+
+async def test_those_that_were_rotated_before_share_one_statement(
+    rotation: Rotation, database: Database, sql: Cursor, user: str
+) -> None:
+    steps = [open_session(sql, user, generation=1)._replace(generation=0) for _ in range(200)]
+    before = await statements(database)
+    sessions = await asyncio.gather(*map(rotation.advance, steps))
+    assert await statements(database) - before == 1 + 1
+    assert all(session and session.generation == 1 for session in sessions)
+
+
+async def test_more_than_a_batch_holds_are_all_answered(rotation: Rotation, sql: Cursor, user: str) -> None:
+    steps = [open_session(sql, user) for _ in range(600)]
+    sessions = await asyncio.gather(*map(rotation.advance, steps))
+    assert [(session.id, session.generation) for session in sessions if session] == [(step[0], 1) for step in steps]
+
+
+async def test_an_old_token_that_comes_together_with_its_successor_is_no_theft(
+    rotation: Rotation, sql: Cursor, user: str
+) -> None:
+    live = open_session(sql, user, generation=1)
+    old = live._replace(generation=0)
+    kept, rotated = await asyncio.gather(rotation.advance(old), rotation.advance(live))
+    assert kept
+    assert rotated
+    assert (kept.generation, rotated.generation) == (1, 2)
+    late = await rotation.advance(old)
+    assert late
+    assert late.generation == 2
+
+
+async def test_each_of_a_batch_has_its_own_answer(rotation: Rotation, sql: Cursor, user: str) -> None:
+    live, restored, expired = (open_session(sql, user) for _ in range(3))
+    sql.execute("update refresh_tokens set expires_at = utc_timestamp() where id = %s", expired[0])
+    gone, stranger = Step(str(uuid7()), user, 0), live._replace(user_id=str(uuid7()))
+    steps = [live, gone, stranger, expired, restored._replace(generation=5)]
+    sessions = await asyncio.gather(*map(rotation.advance, steps))
+    assert [session and session.generation for session in sessions] == [1, None, None, None, 0]
+
+
+async def test_a_strangers_step_rotates_nothing(rotation: Rotation, sql: Cursor, user: str) -> None:
+    live = open_session(sql, user)
+    assert await rotation.advance(live._replace(user_id=str(uuid7()))) is None
+    sql.execute("select generation from refresh_tokens where id = %s", live[0])
+    assert sql.fetchone() == (0,)
+
+
+async def test_one_that_leaves_takes_nobody_with_it(rotation: Rotation, sql: Cursor, user: str) -> None:
+    steps = [open_session(sql, user) for _ in range(3)]
+    waiting = [asyncio.create_task(rotation.advance(step)) for step in steps]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    sessions = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(sessions[0], asyncio.CancelledError)
+    assert [session.generation for session in sessions if not isinstance(session, BaseException) and session] == [1, 1]
+
+
+async def test_when_the_database_is_away_each_is_refused(
+    mariadb: LocalDatabase, user: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pool(mariadb.url, port=free_port()) as away:
+        rotation = rotation_on(away)
+        refusals = await asyncio.gather(
+            *(rotation.advance(Step(str(uuid7()), user, 0)) for _ in range(20)), return_exceptions=True
+        )
+        assert {type(refusal) for refusal in refusals} == {DatabaseUnavailable}
+        left = asyncio.create_task(rotation.advance(Step(str(uuid7()), user, 0)))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+        del left, rotation
+        gc.collect()
+    assert {record.name for record in caplog.records} == {"service.database"}, "and nothing of asyncio's"
