@@ -12,6 +12,7 @@ import json
 import socket
 import string
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ from jose.backends.cryptography_backend import CryptographyHMACKey
 
 from service.errors import InvalidToken
 from service.settings import SAMPLE_SECRET
-from service.tokens import ALGORITHM, Tokens
+from service.tokens import ALGORITHM, REMEMBERED, Tokens
 from tests.server import SECRET, Server, claims_of
 
 KEY = SECRET.encode()
@@ -367,6 +368,32 @@ async def test_a_token_of_a_megabyte_is_refused_in_bounded_time(client: httpx.As
         assert (answer.status_code, answer.json()["valid"]) == (401, False)
         answer = await client.post("/auth/refresh", json={"refreshToken": token})
         assert answer.status_code == 413
+
+
+def test_remembered_access_tokens_take_bounded_memory() -> None:
+    """As many as are remembered, and then three times as many more."""
+    fresh = Tokens(KEY, access_lifetime=300)
+    tracemalloc.start()
+    try:
+        held = []
+        for many in (REMEMBERED, 3 * REMEMBERED):
+            for _ in range(many):
+                fresh.verify_access(issue_access(), NOW)
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held[0] < 2000 * REMEMBERED
+    assert held[1] < 1.1 * held[0]
+
+
+def test_a_remembered_token_still_expires_and_a_refused_one_is_refused_again() -> None:
+    """REQUIREMENTS 3, 13."""
+    genuine = issue_access()
+    forged = sign(HEADER, ACCESS, key=b"x" * 32)
+    assert issuer.verify_access(genuine, NOW) == issuer.verify_access(genuine, NOW + 299)
+    for token, moment in [(genuine, NOW + 300), (forged, NOW), (forged, NOW)]:
+        with pytest.raises(InvalidToken):
+            issuer.verify_access(token, moment)
 
 
 def test_tokens_say_the_name_and_nothing_else_of_the_user() -> None:
