@@ -15,20 +15,30 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVICE = "service.app:create_app"
 REFERENCE = "bench.reference:create_app"
 BARE = "bench.bare:create_app"
+# Nobody waits any more for the hashes of a load that is over: 64 of them would take seconds.
+AT_THE_END = ("--timeout-graceful-shutdown", "1")
+
+
+def migrate(url: str) -> None:
+    """Brings the schema of the database at `url` up to date. Raises CalledProcessError."""
+    yoyo = Path(sys.executable).with_name("yoyo")
+    subprocess.run([yoyo, "apply", "--batch"], cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True)
 
 
 class Server:
-    """Runs a factory of an application until the end of the `with`."""
+    """Runs a factory of an application until the end of the `with`; `options` are uvicorn's."""
 
-    def __init__(self, factory: str, cores: set[int], settings: dict[str, str]) -> None:
+    def __init__(self, factory: str, cores: set[int], settings: dict[str, str], *options: str) -> None:
         self._factory = factory
         self._cores = cores
         self._settings = settings
+        self._options = (*AT_THE_END, *options)
 
     def __enter__(self) -> Self:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "uvicorn", "--factory", self._factory, "--port", str(port), "--no-access-log"]
+        command += self._options
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -47,6 +57,7 @@ class Server:
                 time.sleep(0.02)
             else:
                 return self
+        self.__exit__()
         raise RuntimeError(f"{self._factory} does not start")
 
     def __exit__(self, *_: object) -> None:
