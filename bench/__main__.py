@@ -14,7 +14,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.measure import SCENARIOS, THEIRS, Figure, Plan
+from bench.measure import THEIRS, Figure, Plan
+from bench.scenarios import SCENARIOS
 from bench.seed import SECRET, seed
 from bench.servers import ROOT
 from bench.table import summarise, text

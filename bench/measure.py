@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.seed import new_signups
 from bench.servers import BARE, REFERENCE, ROOT, SERVICE, Server
 from bench.wrk import Load, wrk
 
@@ -66,13 +67,23 @@ def refresh(plan: Plan) -> Iterator[Figure]:
 
 def login(plan: Plan) -> Iterator[Figure]:
     """Logins a second on all cores, of what bcrypt does on as many threads."""
-    command = [sys.executable, "-m", "bench.rawbcrypt", str(len(CORES)), str(plan.seconds)]
     for clients in (8, 64):
-        limit = float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        limit = bcrypt_rate(plan.seconds)
         with Server(SERVICE, BOTH, plan.settings) as service:  # a new one, since clients that left leave their hashes
             file = plan.folder / "logins"
             load = wrk(service.url, "login", file, seconds=2 * plan.seconds, connections=clients, cores=THEIRS)
         yield Figure(f"login, {clients} clients", load.per_second, "/s", limit, load, at_least=0.95)
+
+
+def signup(plan: Plan) -> Iterator[Figure]:
+    """Signups a second on all cores, of what bcrypt does on as many threads; each with a name that is new."""
+    for clients in (8, 64):
+        limit = bcrypt_rate(plan.seconds)
+        file = plan.folder / f"signups-{clients}"
+        new_signups(file, count=int(limit * plan.seconds * 4) + clients)  # twice as many as bcrypt could serve
+        with Server(SERVICE, BOTH, plan.settings) as service:
+            load = wrk(service.url, "signup", file, seconds=2 * plan.seconds, connections=clients, cores=THEIRS)
+        yield Figure(f"signup, {clients} clients", load.per_second, "/s", limit, load, at_least=0.95)
 
 
 def isolation(plan: Plan) -> Iterator[Figure]:
@@ -94,10 +105,13 @@ def isolation(plan: Plan) -> Iterator[Figure]:
     yield Figure("verify during logins", busy.per_second, "/s", idle.per_second, busy, at_least=0.6)
 
 
+def bcrypt_rate(seconds: int) -> float:
+    """Hashes a second on as many threads as the service has, in a process of its own."""
+    command = [sys.executable, "-m", "bench.rawbcrypt", str(len(CORES)), str(seconds)]
+    return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
 def _in_background(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work)
     thread.start()
     return thread
-
-
-SCENARIOS = {"verify": verify, "refresh": refresh, "login": login, "isolation": isolation}

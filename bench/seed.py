@@ -68,6 +68,12 @@ def seed(url: str, folder: Path, *, users: int, sessions: int) -> None:
     (folder / "one").write_text((folder / "access").read_text().splitlines()[0] + "\n")
 
 
+def new_signups(path: Path, *, count: int) -> None:
+    """Writes bodies of signups, a line each, with names that nobody has had before."""
+    prefix = uuid7().hex
+    _write(path, (f'{{"username":"{prefix}-{number}","password":"{PASSWORD}"}}' for number in range(count)))
+
+
 def _write(path: Path, lines: Iterator[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
 

@@ -1,0 +1,11 @@
+"""Every scenario under the name that --only takes, in the order of a run."""
+
+from bench import measure
+
+SCENARIOS = {
+    "verify": measure.verify,
+    "refresh": measure.refresh,
+    "login": measure.login,
+    "signup": measure.signup,
+    "isolation": measure.isolation,
+}
