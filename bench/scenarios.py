@@ -1,6 +1,6 @@
 """Every scenario under the name that --only takes, in the order of a run."""
 
-from bench import measure
+from bench import measure, scale
 
 SCENARIOS = {
     "verify": measure.verify,
@@ -8,4 +8,5 @@ SCENARIOS = {
     "login": measure.login,
     "signup": measure.signup,
     "isolation": measure.isolation,
+    "workers": scale.workers,
 }

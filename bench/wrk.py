@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("client.lua")
@@ -22,13 +22,17 @@ class Load:
     refused: int
     broken: int
 
+    def with_failures_of(self, other: "Load") -> "Load":
+        """The same load; what failed in the one that it is compared with counts here too."""
+        return replace(self, refused=self.refused + other.refused, broken=self.broken + other.broken)
+
 
 def wrk(url: str, mode: str, file: Path | None = None, *, seconds: int, connections: int = 32, cores: set[int]) -> Load:
     """Sends what `mode` says (see client.lua) for so many seconds. Raises CalledProcessError."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", str(SCRIPT)]
     command += [url, "--", mode]
     done = subprocess.run(
-        [*_pin(cores), *command, *([str(file)] if file else [])],
+        [*pin(cores), *command, *([str(file)] if file else [])],
         env={**os.environ, "BENCH_MODE": mode},
         capture_output=True,
         text=True,
@@ -41,5 +45,6 @@ def wrk(url: str, mode: str, file: Path | None = None, *, seconds: int, connecti
     return Load(per_second, p50, p90, p99, worst, seen["requests"], seen["refused"], seen["broken"])
 
 
-def _pin(cores: set[int]) -> list[str]:
+def pin(cores: set[int]) -> list[str]:
+    """What stands before a command that is to run on these cores."""
     return ["taskset", "--cpu-list", ",".join(map(str, sorted(cores)))]

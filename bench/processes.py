@@ -1,0 +1,24 @@
+"""What a process uses, as Linux's /proc says."""
+
+import os
+import time
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")  # a second
+
+
+def cpu_seconds(pid: int) -> float:
+    """Time on a core, user and system, of a process with those below it; only such as are alive now."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS + sum(cpu_seconds(int(child)) for child in children)
+
+
+def await_rest(pid: int) -> None:
+    """Returns when a process and those below it have nothing to do. Raises TimeoutError after 20 seconds."""
+    deadline, used = time.monotonic() + 20, -1.0
+    while cpu_seconds(pid) - used > 1 / _TICKS:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} does not come to rest")
+        used = cpu_seconds(pid)
+        time.sleep(0.3)
