@@ -1,6 +1,7 @@
 """What a process uses, as Linux's /proc says."""
 
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -22,3 +23,8 @@ def await_rest(pid: int) -> None:
             raise TimeoutError(f"process {pid} does not come to rest")
         used = cpu_seconds(pid)
         time.sleep(0.3)
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process, without those below it."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()

@@ -1,9 +1,10 @@
 """What becomes of the service where there is more of something: clients, workers, connections, sessions, time."""
 
+import time
 from collections.abc import Iterator
 
 from bench.measure import OURS, THEIRS, Figure, Plan
-from bench.processes import await_rest, cpu_seconds
+from bench.processes import await_rest, cpu_seconds, resident_bytes
 from bench.servers import SERVICE, Server
 from bench.wrk import Load, wrk
 
@@ -26,3 +27,14 @@ def workers(plan: Plan) -> Iterator[Figure]:
             cost[count] = (cpu_seconds(pid) - before) / loads[count].requests * 1e6
     load = loads[2].with_failures_of(loads[1])
     yield Figure("CPU a verify, two workers", cost[2], "us", cost[1], load, at_most=1.1)
+
+
+def process(plan: Plan) -> Iterator[Figure]:
+    """Seconds from the start of a process to its first answer, up to 20 ms too many; and its memory after a load."""
+    started = time.monotonic()
+    with Server(SERVICE, OURS, plan.settings) as service:
+        yield Figure("start to first answer", time.monotonic() - started, "s", at_most=1)
+        verified = wrk(service.url, "verify", plan.folder / "access", seconds=plan.seconds, cores=THEIRS)
+        load = wrk(service.url, "stay", plan.folder / "refresh-stay", seconds=plan.seconds, cores=THEIRS)
+        memory = resident_bytes(service.process.pid) / 1e6
+    yield Figure("memory of a worker", memory, "MB", None, load.with_failures_of(verified), at_most=80)

@@ -9,4 +9,5 @@ SCENARIOS = {
     "signup": measure.signup,
     "isolation": measure.isolation,
     "workers": scale.workers,
+    "process": scale.process,
 }
