@@ -35,7 +35,7 @@ def main() -> int:
         subprocess.run([yoyo, "apply", "--batch"], cwd=ROOT, env={**os.environ, **settings}, check=True)
         folder = Path(name)
         seed(database.url, folder, users=1000, sessions=20_000)
-        plan = Plan(folder, settings, seconds, _fresh_sessions(folder))
+        plan = Plan(folder, settings, seconds, _fresh_sessions(folder), options.quick)
         figures: list[Figure] = []
         for number in range(rounds):
             for scenario in options.only or SCENARIOS:

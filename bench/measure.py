@@ -42,6 +42,7 @@ class Plan:
     settings: dict[str, str]
     seconds: int
     fresh_sessions: Iterator[Path]  # some at a time, that nobody has refreshed yet
+    quick: bool = False  # to see that it works: with less of what takes long to prepare
 
 
 def verify(plan: Plan) -> Iterator[Figure]:

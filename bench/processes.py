@@ -1,7 +1,8 @@
-"""What a process uses, as Linux's /proc says."""
+"""What a process uses, as Linux's /proc says, and what it may open."""
 
 import os
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -28,3 +29,12 @@ def await_rest(pid: int) -> None:
 def resident_bytes(pid: int) -> int:
     """Memory of a process, without those below it."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def allow_open_files(count: int) -> None:
+    """Lets this process, and those that it starts from now on, have so many files open; or exits with one line."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        sys.exit(f"bench: {count} files have to be open at once, and the hard limit is {hard}: raise it (ulimit -Hn)")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
+from bench.held import answered, held
 from bench.measure import OURS, THEIRS, Figure, Plan
-from bench.processes import await_rest, cpu_seconds, resident_bytes
+from bench.processes import allow_open_files, await_rest, cpu_seconds, resident_bytes
 from bench.servers import SERVICE, Server
 from bench.wrk import Load, wrk
+
+SPARE_FILES = 100  # for what else a process has open
 
 
 def workers(plan: Plan) -> Iterator[Figure]:
@@ -27,6 +31,29 @@ def workers(plan: Plan) -> Iterator[Figure]:
             cost[count] = (cpu_seconds(pid) - before) / loads[count].requests * 1e6
     load = loads[2].with_failures_of(loads[1])
     yield Figure("CPU a verify, two workers", cost[2], "us", cost[1], load, at_most=1.1)
+
+
+def connections(plan: Plan) -> Iterator[Figure]:
+    """Verifications a second beside 10,000 connections that stay open, of those beside none; and each one's memory."""
+    count = 1_000 if plan.quick else 10_000
+    allow_open_files(count + SPARE_FILES)
+    token = (plan.folder / "one").read_text().strip()
+
+    def measure() -> Load:
+        return wrk(service.url, "verify", plan.folder / "access", seconds=plan.seconds, cores=THEIRS)
+
+    # uvicorn would close them after five idle seconds.
+    with (
+        Server(SERVICE, OURS, plan.settings, "--timeout-keep-alive", "600") as service,
+        held(service.url, count) as opened,
+    ):
+        alone, before = measure(), resident_bytes(service.process.pid)
+        lost = count - answered(opened, token)
+        after, load = resident_bytes(service.process.pid), measure().with_failures_of(alone)
+        lost += count - answered(opened, token)
+    load = replace(load, broken=load.broken + lost)
+    yield Figure(f"verify beside {count:,} connections", load.per_second, "/s", alone.per_second, load)
+    yield Figure("memory an open connection", (after - before) / 1024 / count, "KiB", None, load)
 
 
 def process(plan: Plan) -> Iterator[Figure]:

@@ -9,5 +9,6 @@ SCENARIOS = {
     "signup": measure.signup,
     "isolation": measure.isolation,
     "workers": scale.workers,
+    "connections": scale.connections,
     "process": scale.process,
 }
