@@ -1,16 +1,41 @@
 """What becomes of the service where there is more of something: clients, workers, connections, sessions, time."""
 
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from statistics import fmean
 
+from bench.crowd import CLIENTS
 from bench.held import answered, held
-from bench.measure import OURS, THEIRS, Figure, Plan
+from bench.measure import BOTH, CORES, OURS, THEIRS, Figure, Plan, bcrypt_rate
 from bench.processes import allow_open_files, await_rest, cpu_seconds, resident_bytes
-from bench.servers import SERVICE, Server
-from bench.wrk import Load, wrk
+from bench.servers import ROOT, SERVICE, Server
+from bench.wrk import Load, pin, wrk
 
 SPARE_FILES = 100  # for what else a process has open
+
+
+def crowd(plan: Plan) -> Iterator[Figure]:
+    """Logins a second of what bcrypt does, while 1,000 clients want in at once; and how soon the others hear a 503."""
+    allow_open_files(CLIENTS + SPARE_FILES)
+    limit, seconds = bcrypt_rate(plan.seconds), 2 * plan.seconds
+    with Server(SERVICE, BOTH, plan.settings) as service:
+        command = [sys.executable, "-m", "bench.crowd", service.url, str(plan.folder / "logins"), str(seconds)]
+        done = subprocess.run([*pin(THEIRS), *command], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    seen = json.loads(done.stdout)
+    failed = {"refused": seen["wrong"], "broken": seen["broken"]}
+    logins = Load(_hash_rate(seen["moments"], len(CORES)), **seen["logins"], **failed)
+    refusals = Load(seen["refusals"]["requests"] / seconds, **seen["refusals"], **failed)
+    yield Figure("login, a crowd of 1,000", logins.per_second, "/s", limit, logins, at_least=0.95)
+    yield Figure("p99 of 503 in the crowd", refusals.p99, "ms", None, refusals, at_most=100)
+
+
+def _hash_rate(moments: Sequence[float], threads: int) -> float:
+    """A second, from each thread's first answer to its last: hashes cut by either end are neither time nor count."""
+    return (len(moments) - threads) / (fmean(moments[-threads:]) - fmean(moments[:threads]))
 
 
 def workers(plan: Plan) -> Iterator[Figure]:

@@ -8,6 +8,7 @@ SCENARIOS = {
     "login": measure.login,
     "signup": measure.signup,
     "isolation": measure.isolation,
+    "crowd": scale.crowd,
     "workers": scale.workers,
     "connections": scale.connections,
     "process": scale.process,
