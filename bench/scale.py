@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from statistics import fmean
 
@@ -12,6 +13,8 @@ from bench.crowd import CLIENTS
 from bench.held import answered, held
 from bench.measure import BOTH, CORES, OURS, THEIRS, Figure, Plan, bcrypt_rate
 from bench.processes import allow_open_files, await_rest, cpu_seconds, resident_bytes
+from bench.rows import databases
+from bench.sample import bytes_a_session, write_tokens
 from bench.servers import ROOT, SERVICE, Server
 from bench.wrk import Load, pin, wrk
 
@@ -79,6 +82,28 @@ def connections(plan: Plan) -> Iterator[Figure]:
     load = replace(load, broken=load.broken + lost)
     yield Figure(f"verify beside {count:,} connections", load.per_second, "/s", alone.per_second, load)
     yield Figure("memory an open connection", (after - before) / 1024 / count, "KiB", None, load)
+
+
+def rows(plan: Plan) -> Iterator[Figure]:
+    """Refreshes a second among many sessions, of those among 1,000; and what a session takes in the database."""
+    few, *many = (1_000, 20_000) if plan.quick else (1_000, 100_000, 2_000_000)
+    with databases(plan.folder / "rows", (few, *many)) as urls, ExitStack() as stack:
+        services = {
+            size: stack.enter_context(Server(SERVICE, OURS, {**plan.settings, "DATABASE_URL": url}))
+            for size, url in urls.items()
+        }
+        for mode, doing, behind in (("stay", "staying", 1), ("rotate", "rotating", 0)):
+            loads = {}
+            for size, service in services.items():
+                file = plan.folder / f"{mode}-{size}"
+                for seconds in (1, plan.seconds):  # the first is for the service to get warm
+                    write_tokens(file, urls[size], size, behind=behind)
+                    loads[size] = wrk(service.url, mode, file, seconds=seconds, connections=64, cores=THEIRS)
+            for size in many:
+                load = loads[size].with_failures_of(loads[few])
+                name = f"{doing} among {size:,} sessions"
+                yield Figure(name, load.per_second, "/s", loads[few].per_second, load, at_least=0.85)
+        yield Figure("a session in the database", bytes_a_session(urls[many[-1]], many[-1]), "B")
 
 
 def process(plan: Plan) -> Iterator[Figure]:

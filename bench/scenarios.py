@@ -11,5 +11,6 @@ SCENARIOS = {
     "crowd": scale.crowd,
     "workers": scale.workers,
     "connections": scale.connections,
+    "rows": scale.rows,
     "process": scale.process,
 }
