@@ -114,8 +114,6 @@ def _fill(url: str, size: int) -> None:
         for start in progress(range(0, size, BATCH), f"{size:,} sessions"):
             spread = (LIFETIME, now, (now - AGE) * 1000, AGE * 1000, size)
             cursor.execute(_SESSIONS, (*spread, start, min(start + BATCH, size), users))
-        # A server counts again by itself only after a while; until then it plans for a table that is nearly empty.
-        cursor.execute("analyze table users, refresh_tokens")
 
 
 def _read_all(url: str) -> None:

@@ -54,6 +54,7 @@ class Auth:
 
     async def login(self, raw_username: str, password: str) -> TokenPair:
         """Opens a session. Raises InvalidCredentials, after the same work whether or not the user exists."""
+        self.passwords.require_room()
         user = await self._find_user(raw_username)
         matches, new_hash = await self.passwords.verify(password, user.password_hash if user else None)
         if user is None or not matches:

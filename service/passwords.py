@@ -67,6 +67,12 @@ class Passwords:
         if password in self._blocklist:
             raise InvalidPassword("This password is among the most common ones; choose another.")
 
+    def require_room(self) -> None:
+        """Raises Overloaded when nothing more can be hashed now: before other work is done for nothing."""
+        if not self._places.acquire(blocking=False):
+            raise Overloaded
+        self._places.release()
+
     async def hash(self, password: str) -> str:
         """The salted hash of an acceptable password. Raises InvalidPassword, Overloaded."""
         self.check(password)

@@ -78,9 +78,9 @@ class Rotation:
         return found
 
     async def _read(self, steps: Collection[Step], now: int) -> dict[Step, Session | None]:
-        sessions = await refresh_tokens.find_live(self._database, {step.session_id for step in steps}, now)
-        owned = {(session.id, session.user_id): session for session in sessions}
-        return {step: owned.get(step[:2]) for step in steps}
+        sessions = await refresh_tokens.find(self._database, {step.session_id for step in steps})
+        live = {(session.id, session.user_id): session for session in sessions if session.expires_at > now}
+        return {step: live.get(step[:2]) for step in steps}
 
 
 def _retrieve(answer: asyncio.Task[dict[Step, Session | None]]) -> None:

@@ -3,6 +3,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,8 +11,9 @@ import pytest
 from pymysql.cursors import Cursor
 
 from service.errors import Overloaded
-from service.localdb import LocalDatabase
+from service.localdb import LocalDatabase, free_port
 from service.passwords import Passwords
+from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server, claims_of
 
@@ -103,6 +105,21 @@ async def test_a_full_hash_queue_refuses_at_once_and_the_rest_is_served(
         assert refused.headers["Retry-After"] == "1"
         assert refused.json() == {"error": "The service is busy; try again.", "code": "overloaded"}
         assert (await login()).status_code == 200
+
+
+async def test_a_login_that_finds_the_hash_queue_full_asks_the_database_nothing(
+    start: StartClient, settings: Settings, new_name: Callable[[], str]
+) -> None:
+    """REQUIREMENTS 46: the database is away, which only the second login notices."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    away = replace(settings.database, port=free_port())
+    async with start(database=away, hash_threads=1, hash_queue=0, bcrypt_rounds=10) as client:
+        _, login = await asyncio.gather(
+            client.post("/auth/signup", json=credentials), client.post("/auth/login", json=credentials)
+        )
+        assert (login.status_code, login.json()["code"]) == (503, "overloaded")
+        login = await client.post("/auth/login", json=credentials)
+        assert (login.status_code, login.json()["code"]) == (503, "database_unavailable")
 
 
 async def test_a_client_that_leaves_gives_its_place_back_when_its_hash_is_done() -> None:
