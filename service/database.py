@@ -156,8 +156,3 @@ def _translated(error: pymysql.MySQLError) -> Exception:
 def moment(seconds_since_1970: int) -> datetime:
     """As the database keeps time: UTC, without a zone."""
     return datetime.fromtimestamp(seconds_since_1970, UTC).replace(tzinfo=None)
-
-
-def seconds(moment_in_utc: datetime) -> int:
-    """Whole seconds since 1970."""
-    return int(moment_in_utc.replace(tzinfo=UTC).timestamp())

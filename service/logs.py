@@ -18,6 +18,8 @@ class _WithRequestId(logging.Filter):
 
 def configure(level: str) -> None:
     """Sends everything at or above `level`, uvicorn's lines included, to standard output."""
+    # What no line shows need not be looked up for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {
             "version": 1,

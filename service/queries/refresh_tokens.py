@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.database import Database, DuplicateKey, moment, seconds
+from service.database import Database, DuplicateKey, moment
 
 # Look-ups by many ids force the primary key: after a restore InnoDB takes a large table to be nearly empty for a while,
 # and MariaDB would read it from end to end.
@@ -39,16 +39,17 @@ async def insert(database: Database, session: Session) -> bool:
 async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
     """Those of the sessions, one at least, that exist; they may have expired."""
     statement = """
-        select refresh_tokens.id, user_id, username, generation, rotated_at, expires_at
+        select refresh_tokens.id,
+               user_id,
+               username,
+               generation,
+               timestampdiff(second, '1970-01-01', rotated_at),
+               timestampdiff(second, '1970-01-01', expires_at)
         from refresh_tokens force index (primary)
         join users on users.id = user_id
         where refresh_tokens.id in %s
     """
-    rows = await database.fetch_all(statement, tuple(session_ids))
-    return [
-        Session(session_id, user_id, username, generation, seconds(rotated_at), seconds(expires_at))
-        for session_id, user_id, username, generation, rotated_at, expires_at in rows
-    ]
+    return [Session(*row) for row in await database.fetch_all(statement, tuple(session_ids))]
 
 
 async def rotate(

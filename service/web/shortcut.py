@@ -1,12 +1,11 @@
 """The short way through `GET /auth/verify`: a valid token is answered before routing and middleware."""
 
 import logging
-import os
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import InvalidToken
-from service.web.middleware import HEADERS
+from service.web.middleware import HEADERS, new_request_id
 from service.web.payload import Verified, VerifiedUser, encode
 
 _HEADERS = [(b"content-type", b"application/json"), (b"vary", b"Origin"), *HEADERS]
@@ -30,7 +29,7 @@ class VerifyShortcut:
             await self._app(scope, receive, send)
             return
         length = (b"content-length", b"%d" % len(answer))
-        request_id = (b"x-request-id", os.urandom(16).hex().encode())
+        request_id = (b"x-request-id", new_request_id().encode())
         await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, length, request_id]})
         await send({"type": "http.response.body", "body": answer})
 
