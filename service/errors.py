@@ -71,8 +71,14 @@ class SessionRevoked(InvalidToken):
 
 
 class Unavailable(AuthError):
+    """`retry_after` is when it is worth it, in seconds."""
+
     code = "unavailable"
     sentence = "The service cannot answer right now; try again."
+
+    def __init__(self, sentence: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
 
 
 class Overloaded(Unavailable):

@@ -1,22 +1,24 @@
-"""Hashing passwords in threads of its own: bounded, and of lower priority than everything else."""
+"""Hashing passwords in threads of its own: bounded, and in time that nothing else wants."""
 
 import asyncio
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import NamedTuple, ParamSpec, TypeVar
+from math import ceil
+from typing import NamedTuple, TypeVar
 
 from passlib.context import CryptContext
 
 from service.errors import InvalidPassword, Overloaded
 
 MAX_BYTES = 72  # bcrypt reads no further
+LONGEST_RETRY = 60  # seconds
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -35,10 +37,11 @@ def _is_hashable(password: str) -> bool:
     return "\0" not in password and len(password.encode("utf-8")) <= MAX_BYTES
 
 
-def _lower_priority() -> None:
-    if sys.platform == "linux":  # where it is that of the calling thread; elsewhere of the whole process
+def _yield_to_others() -> None:
+    # SCHED_IDLE is preempted at once; a thread of low priority (nice) goes on to the end of its slice, 4 ms and more.
+    if sys.platform == "linux":
         with suppress(OSError):
-            os.nice(10)
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
 
 
 class Passwords:
@@ -55,8 +58,10 @@ class Passwords:
         self._context = CryptContext(schemes=["bcrypt"], bcrypt__default_rounds=rounds, bcrypt__min_rounds=rounds)
         # Well formed, of today's cost, and nobody's: what an unknown user's password is compared with.
         self._decoy = f"$2b${rounds:02}${'.' * 53}"
-        self._threads = ThreadPoolExecutor(threads, "hash", initializer=_lower_priority)
+        self._threads = ThreadPoolExecutor(threads, "hash", initializer=_yield_to_others)
         self._places = threading.BoundedSemaphore(threads + queue)
+        self._rounds_of_work = (threads + queue) / threads
+        self._seconds_a_hash = 0.0
 
     def check(self, password: str) -> None:
         """Accepts a new password or raises InvalidPassword with the reason (NIST SP 800-63B §3.1.1.2)."""
@@ -69,21 +74,20 @@ class Passwords:
 
     def require_room(self) -> None:
         """Raises Overloaded when nothing more can be hashed now: before other work is done for nothing."""
-        if not self._places.acquire(blocking=False):
-            raise Overloaded
+        self._take_place()
         self._places.release()
 
     async def hash(self, password: str) -> str:
         """The salted hash of an acceptable password. Raises InvalidPassword, Overloaded."""
         self.check(password)
-        return await self._in_thread(self._context.hash, password)
+        return await self._in_thread(lambda: self._context.hash(password))
 
     async def verify(self, password: str, stored_hash: str | None) -> Verdict:
         """Compares with a stored hash; no hash, or one that can't be read, costs the same and never matches.
 
         Raises Overloaded.
         """
-        return await self._in_thread(self._compare, password, stored_hash)
+        return await self._in_thread(lambda: self._compare(password, stored_hash))
 
     def _compare(self, password: str, stored_hash: str | None) -> Verdict:
         if stored_hash is not None and _is_hashable(password):
@@ -94,13 +98,25 @@ class Passwords:
         self._context.verify("", self._decoy)
         return Verdict(False, None)
 
-    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _take_place(self) -> None:
         if not self._places.acquire(blocking=False):
-            raise Overloaded
-        future = self._threads.submit(work, *args, **kwargs)
+            # Whoever comes when all that wait now have been served finds a place; who comes sooner is refused again.
+            seconds = ceil(self._rounds_of_work * self._seconds_a_hash)
+            raise Overloaded(retry_after=min(max(1, seconds), LONGEST_RETRY))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        self._take_place()
+        future = self._threads.submit(self._timed, work)
         # Not in a `finally` here: a caller that goes away leaves its hash running, and the place taken.
         future.add_done_callback(lambda _: self._places.release())
         return await asyncio.wrap_future(future)
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        started = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._seconds_a_hash = time.monotonic() - started
 
     def close(self) -> None:
         """Drops what waits and waits for what runs."""

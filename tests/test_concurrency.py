@@ -107,6 +107,19 @@ async def test_a_full_hash_queue_refuses_at_once_and_the_rest_is_served(
         assert (await login()).status_code == 200
 
 
+async def test_who_is_refused_for_a_full_hash_queue_hears_when_it_will_have_been_served() -> None:
+    """REQUIREMENTS 46: twenty hashes of cost 12 on one thread take more than a second."""
+    passwords = Passwords(rounds=12, threads=1, queue=19)
+    await passwords.hash(PASSWORD)
+    waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(20)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as refused:
+        await passwords.hash(PASSWORD)
+    assert 1 < refused.value.retry_after < 60
+    passwords.close()
+    await asyncio.wait(waiting)
+
+
 async def test_a_login_that_finds_the_hash_queue_full_asks_the_database_nothing(
     start: StartClient, settings: Settings, new_name: Callable[[], str]
 ) -> None:
@@ -145,24 +158,24 @@ async def test_a_client_that_leaves_gives_its_place_back_when_its_hash_is_done()
 
 
 async def test_hashing_goes_on_where_priorities_may_not_be_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(step: int) -> int:
-        raise PermissionError(step)
+    def refuse(*_: object) -> None:
+        raise PermissionError
 
-    monkeypatch.setattr(os, "nice", refuse)
+    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
     passwords = Passwords(rounds=4, threads=1, queue=0)
     assert (await passwords.verify(PASSWORD, await passwords.hash(PASSWORD))).matches
     passwords.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have a priority of their own only on Linux")
-async def test_hashing_threads_have_lower_priority_than_the_rest(
+async def test_hashing_threads_run_when_nothing_else_wants_to(
     client: httpx.AsyncClient, tokens: dict[str, str], server: Server
 ) -> None:
     """A login storm must not stand in the way of verify."""
-    threads = Path(f"/proc/{server.process.pid}/task")
-    nice = {int(thread.name): os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads.iterdir()}
-    assert nice[server.process.pid] == os.getpriority(os.PRIO_PROCESS, 0)
-    assert nice[server.process.pid] + 10 in nice.values()
+    threads = [int(thread.name) for thread in Path(f"/proc/{server.process.pid}/task").iterdir()]
+    idle = {thread for thread in threads if os.sched_getscheduler(thread) == os.SCHED_IDLE}
+    assert idle
+    assert server.process.pid not in idle, "the thread of the event loop"
 
 
 async def test_a_full_pool_refuses_within_the_deadline_and_verify_goes_on(

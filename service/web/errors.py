@@ -19,8 +19,6 @@ from service.errors import (
 )
 from service.web.payload import render
 
-RETRY_AFTER = "1"  # seconds
-
 # A subclass without a line of its own answers as its nearest ancestor does.
 STATUS: dict[type[AuthError], int] = {
     InvalidInput: 400,
@@ -56,8 +54,8 @@ def refuse(error: AuthError, **members: object) -> Response:
     if status == 401:  # RFC 9110 §15.5.2, RFC 6750 §3.1: the error is named only where a token was presented
         presented = isinstance(error, InvalidToken) and not isinstance(error, MissingToken)
         headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if presented else "Bearer"
-    if status == 503:
-        headers["Retry-After"] = RETRY_AFTER
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after)
     return render({**members, "error": str(error), "code": error.code}, status, headers)
 
 
