@@ -1,105 +1,105 @@
 """python -m bench: starts everything, measures, and says what it saw."""
 
 import argparse
-import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
-from bench.measure import THEIRS, Figure, Plan
-from bench.scenarios import SCENARIOS
-from bench.seed import SECRET, seed
-from bench.servers import ROOT
-from bench.table import summarise, text
-from service.localdb import local_database
-
-RESULTS = Path(__file__).with_name("results.json")
+from bench import pictures, results
+from bench.address import AddressRefusedError, permitted
+from bench.measure import Figure
+from bench.progress import clear
+from bench.remote import ServiceRefusedError
+from bench.run import loaded, measured, scenarios_of
+from bench.stop import stoppable
+from bench.table import Row, summarise, text
+from service.mariadb import LocalDatabaseError
 
 
 def main() -> int:
-    """Returns 1 when a request was refused or broken: then no figure is worth anything."""
+    """Returns 1 when a request was refused or broken, as then no figure is worth anything, and 2 for a bad command."""
     options = _options()
-    seconds, rounds = (2, 1) if options.quick else (options.seconds, options.rounds)
-    with tempfile.TemporaryDirectory() as name, local_database(Path(name) / "mariadb") as database:
-        os.sched_setaffinity(database.pid, THEIRS)
-        yoyo = Path(sys.executable).with_name("yoyo")
-        settings = {"DATABASE_URL": database.url, "JWT_SECRET": SECRET, "HASH_QUEUE": "64"}
-        subprocess.run([yoyo, "apply", "--batch"], cwd=ROOT, env={**os.environ, **settings}, check=True)
-        folder = Path(name)
-        seed(database.url, folder, users=1000, sessions=20_000)
-        plan = Plan(folder, settings, seconds, _fresh_sessions(folder), options.quick)
-        figures: list[Figure] = []
-        for number in range(rounds):
-            for scenario in options.only or SCENARIOS:
-                _say(f"\rround {number + 1} of {rounds}: {scenario}          ")
-                figures += SCENARIOS[scenario](plan)
-        _say("\r" + " " * 40 + "\r")
-    rows = summarise(figures)
-    sys.stdout.write(text(rows))
-    if not options.quick and not options.only:
-        results = {
-            "machine": _machine(),
-            "table": [asdict(row) for row in rows],
-            "rounds": [asdict(figure) for figure in figures],
-        }
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    return int(any(row.failed for row in rows))
+    seconds, rounds = (1, 1) if options.quick else (options.seconds, options.rounds)
+    try:
+        options.target, options.against = (
+            url and permitted(url, allow_remote=options.allow_remote) for url in (options.target, options.against)
+        )
+        if options.target:
+            rows, _ = _show(loaded(options.target, options.only, rounds=rounds, seconds=seconds))
+            return _code(rows)
+        return _measure(options, rounds, seconds)
+    except AddressRefusedError as error:
+        return _complain(error, 2)
+    except (ServiceRefusedError, LocalDatabaseError) as error:
+        return _complain(error, 1)
+    except subprocess.CalledProcessError as error:
+        return _complain(f"{error} {error.stdout or ''}{error.stderr or ''}", 1)
+
+
+def _measure(options: argparse.Namespace, rounds: int, seconds: int) -> int:
+    """Our own service: the table, results.json and the pictures."""
+    about = results.machine()
+    run = measured(options.only, rounds=rounds, seconds=seconds, quick=options.quick, against=options.against)
+    rows, figures = _show(run)
+    whole = options.only == scenarios_of(target=False) and not (options.quick or options.against)
+    with ExitStack() as stack:
+        # What is not kept is drawn too, to see that it works.
+        other = None if whole else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = options.into or other or results.BENCH
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures.draw(results.write(folder, about, rows, figures), folder / "pictures")
+    return _code(rows)
+
+
+def _show(run: Iterable[Figure]) -> tuple[list[Row], list[Figure]]:
+    """Prints the table of what was measured, also of the part before a refusal."""
+    figures: list[Figure] = []
+    try:
+        for figure in run:
+            figures.append(figure)  # noqa: PERF402  # extend would lose them all at a refusal
+    finally:
+        clear()
+        rows = summarise(figures)
+        sys.stdout.write(text(rows) if rows else "")
+    return rows, figures
+
+
+def _code(rows: Iterable[Row]) -> int:
+    return int(any(row.failed or row.theirs_failed for row in rows))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; writes no results")
-    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="N", help="default 3")
-    parser.add_argument(
-        "--seconds", type=int, default=5, choices=range(1, 61), metavar="N", help="each load; default 5"
-    )
-    parser.add_argument("--only", action="append", choices=SCENARIOS, help="this scenario; may be repeated")
-    return parser.parse_args()
+    add = parser.add_argument
+    add("--quick", action="store_true", help="one round of a second each, to see that it works; keeps no results")
+    add("--rounds", type=int, default=3, choices=range(1, 21), metavar="N", help="default 3")
+    add("--seconds", type=int, default=5, choices=range(1, 61), metavar="N", help="each load; default 5")
+    add("--only", action="append", choices=scenarios_of(target=False), help="this scenario; may be repeated")
+    add("--into", type=Path, metavar="FOLDER", help="keeps results.json and the pictures there; default bench/")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--target", metavar="URL", help="loads a running service instead: no limits, nothing is started")
+    other.add_argument("--against", metavar="URL", help="measures a running service too, in turn with ours")
+    add("--allow-remote", action="store_true", help="also where URL is not on this machine")
+    options = parser.parse_args()
+    known = scenarios_of(target=bool(options.target))
+    options.only = options.only or known
+    if unknown := set(options.only) - set(known):
+        parser.error(f"--target has no scenario {', '.join(sorted(unknown))}")
+    if options.target and options.into:
+        parser.error("--target keeps no results")
+    return options
 
 
-def _fresh_sessions(folder: Path) -> Iterator[Path]:
-    """Splits the refresh tokens: those that stay into one file, the others into slices, each to be used once."""
-    lines = (folder / "refresh").read_text().splitlines(keepends=True)
-    middle, slice_size = len(lines) // 2, 250
-    (folder / "refresh-stay").write_text("".join(lines[:middle]))
-
-    def slices() -> Iterator[Path]:
-        for start in range(middle, len(lines), slice_size):
-            path = folder / f"refresh-{start}"
-            path.write_text("".join(lines[start : start + slice_size]))
-            yield path
-
-    return slices()
-
-
-def _machine() -> dict[str, object]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    return {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": commit.strip(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "packages": {
-            name: version(name) for name in ("uvicorn", "starlette", "uvloop", "aiomysql", "bcrypt", "msgspec")
-        },
-    }
-
-
-def _say(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(text)
+def _complain(problem: object, code: int) -> int:
+    sys.stderr.write(f"bench: {problem}\n")
+    return code
 
 
 if __name__ == "__main__":
     if not shutil.which("wrk"):
         sys.exit("bench: wrk is not installed: apt install wrk (Debian, Ubuntu), brew install wrk (macOS)")
-    sys.exit(main())
+    sys.exit(stoppable(main))

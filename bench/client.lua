@@ -53,9 +53,12 @@ if os.getenv("BENCH_MODE") == "rotate" then
 end
 
 function done(summary, latency, requests)
-    local errors = summary.errors
+    local errors, percentiles = summary.errors, {}
+    for place, percent in ipairs({ 50, 75, 90, 95, 99, 99.9, 99.99 }) do
+        percentiles[place] = string.format('"%g":%d', percent, latency:percentile(percent))
+    end
     io.write(string.format(
-        '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"p50":%d,"p90":%d,"p99":%d,"worst":%d}\n',
+        '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"worst":%d,"percentiles":{%s}}\n',
         summary.requests, summary.duration, errors.status, errors.connect + errors.read + errors.write + errors.timeout,
-        latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
+        latency.max, table.concat(percentiles, ",")))
 end

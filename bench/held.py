@@ -6,7 +6,7 @@ from http.client import HTTPConnection, HTTPException
 from itertools import takewhile
 from urllib.parse import urlsplit
 
-from bench.progress import progress
+from bench.progress import counted
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def held(url: str, count: int) -> Iterator[Sequence[HTTPConnection]]:
 
 def answered(connections: Sequence[HTTPConnection], token: str) -> int:
     """How many, asked one after the other to verify a token, answer 200 and stay open; the first failure ends it."""
-    return sum(1 for _ in takewhile(lambda each: _answers(each, token), progress(connections, "asking connections")))
+    return sum(1 for _ in takewhile(lambda each: _answers(each, token), counted(connections, "asking connections")))
 
 
 def _answers(connection: HTTPConnection, token: str) -> bool:

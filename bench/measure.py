@@ -3,26 +3,27 @@
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.seed import new_signups
 from bench.servers import BARE, REFERENCE, ROOT, SERVICE, Server
-from bench.wrk import Load, wrk
+from bench.wrk import Load, finished, started, wrk
 
 CORES = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CORES[0]}, {CORES[-1]}  # the service's core, and the one of wrk and the database
 BOTH = set(CORES)
+CLIENTS = (8, 64)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One measurement of one round.
 
-    `limit` is what the ratio is taken of, in the same unit, where there is one. `at_least` or `at_most` is the target,
-    of the ratio where there is one and of the value otherwise.
+    `limit` is what the ratio is taken of, in the same unit, where there is one; `limit_load` is the load that showed
+    it. `at_least` or `at_most` is the target, of the ratio where there is one and of the value otherwise. `theirs` are
+    the turns of another service, and `in_turn` ours between them.
     """
 
     name: str
@@ -32,6 +33,9 @@ class Figure:
     load: Load | None = None
     at_least: float | None = None
     at_most: float | None = None
+    limit_load: Load | None = None
+    in_turn: tuple[Load, ...] = ()
+    theirs: tuple[Load, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def refresh(plan: Plan) -> Iterator[Figure]:
 
 def login(plan: Plan) -> Iterator[Figure]:
     """Logins a second on all cores, of what bcrypt does on as many threads."""
-    for clients in (8, 64):
+    for clients in CLIENTS[: 1 if plan.quick else None]:
         limit = bcrypt_rate(plan.seconds)
         with Server(SERVICE, BOTH, plan.settings) as service:  # a new one, since clients that left leave their hashes
             file = plan.folder / "logins"
@@ -78,7 +82,7 @@ def login(plan: Plan) -> Iterator[Figure]:
 
 def signup(plan: Plan) -> Iterator[Figure]:
     """Signups a second on all cores, of what bcrypt does on as many threads; each with a name that is new."""
-    for clients in (8, 64):
+    for clients in CLIENTS[: 1 if plan.quick else None]:
         limit = bcrypt_rate(plan.seconds)
         file = plan.folder / f"signups-{clients}"
         new_signups(file, count=int(limit * plan.seconds * 4) + clients)  # twice as many as bcrypt could serve
@@ -88,31 +92,25 @@ def signup(plan: Plan) -> Iterator[Figure]:
 
 
 def isolation(plan: Plan) -> Iterator[Figure]:
-    """The p99 of verify while logins keep all cores busy, of the idle one; and its throughput."""
+    """The p99 of verify and of refresh while logins keep all cores busy, of the idle ones; and verify's throughput."""
     with Server(SERVICE, BOTH, plan.settings) as service:
 
-        def measure() -> Load:
-            return wrk(service.url, "verify", plan.folder / "access", seconds=plan.seconds, connections=8, cores=THEIRS)
+        def measure(mode: str, name: str) -> Load:
+            file = plan.folder / name
+            return wrk(service.url, mode, file, seconds=plan.seconds, connections=8, cores=THEIRS)
 
-        idle = measure()
-        storm = _in_background(
-            lambda: wrk(
-                service.url, "login", plan.folder / "logins", seconds=plan.seconds + 2, connections=8, cores=THEIRS
-            )
-        )
-        busy = measure()
-        storm.join()
-    yield Figure("verify's p99 during logins", busy.p99, "ms", idle.p99, busy, at_most=3)
-    yield Figure("verify during logins", busy.per_second, "/s", idle.per_second, busy, at_least=0.6)
+        idle = measure("verify", "access"), measure("stay", "refresh-stay")
+        file, seconds = plan.folder / "logins", 2 * plan.seconds + 2
+        with started(service.url, "login", file, seconds=seconds, connections=8, cores=THEIRS) as storm:
+            busy = measure("verify", "access"), measure("stay", "refresh-stay")
+            logins = finished(storm, seconds)
+    for what, calm, load, most in (("verify", idle[0], busy[0], 3), ("refresh", idle[1], busy[1], 5)):
+        shown = load.with_failures_of(calm).with_failures_of(logins)
+        yield Figure(f"{what}'s p99 during logins", load.p99, "ms", calm.p99, shown, at_most=most, limit_load=calm)
+        yield Figure(f"{what} during logins", load.per_second, "/s", calm.per_second, load, at_least=0.6)
 
 
 def bcrypt_rate(seconds: int) -> float:
     """Hashes a second on as many threads as the service has, in a process of its own."""
     command = [sys.executable, "-m", "bench.rawbcrypt", str(len(CORES)), str(seconds)]
     return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-
-
-def _in_background(work: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread

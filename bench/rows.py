@@ -17,7 +17,7 @@ from pymysql.cursors import Cursor
 from uuid_utils.compat import uuid7
 
 from bench.measure import THEIRS
-from bench.progress import progress
+from bench.progress import counted
 from bench.servers import migrate
 from service.localdb import LocalDatabase, local_database
 from service.mariadb import account
@@ -111,7 +111,7 @@ def _fill(url: str, size: int) -> None:
     with connect(url) as cursor:
         names = [f"user-{number}" for number in range(users)]
         cursor.executemany(_USERS, [(str(uuid7()), name, name, "x" * 60, moment) for name in names])
-        for start in progress(range(0, size, BATCH), f"{size:,} sessions"):
+        for start in counted(range(0, size, BATCH), f"{size:,} sessions"):
             spread = (LIFETIME, now, (now - AGE) * 1000, AGE * 1000, size)
             cursor.execute(_SESSIONS, (*spread, start, min(start + BATCH, size), users))
 

@@ -25,7 +25,8 @@ def crowd(plan: Plan) -> Iterator[Figure]:
     """Logins a second of what bcrypt does, while 1,000 clients want in at once; and how soon the others hear a 503."""
     allow_open_files(CLIENTS + SPARE_FILES)
     limit, seconds = bcrypt_rate(plan.seconds), 2 * plan.seconds
-    with Server(SERVICE, BOTH, plan.settings) as service:
+    # uvicorn would close the connections of those that wait for more than five seconds.
+    with Server(SERVICE, BOTH, plan.settings, "--timeout-keep-alive", "60") as service:
         command = [sys.executable, "-m", "bench.crowd", service.url, str(plan.folder / "logins"), str(seconds)]
         done = subprocess.run([*pin(THEIRS), *command], cwd=ROOT, stdout=subprocess.PIPE, check=True)
     seen = json.loads(done.stdout)

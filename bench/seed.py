@@ -3,7 +3,6 @@
 The first half of the sessions is one generation ahead of its tokens, as that of a client which ignores rotation.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -15,6 +14,7 @@ import bcrypt
 import pymysql
 from uuid_utils.compat import uuid7
 
+from bench.progress import counted
 from service.settings import DatabaseAddress
 from service.tokens import Tokens
 
@@ -79,7 +79,5 @@ def _write(path: Path, lines: Iterator[str]) -> None:
 
 
 def _batches(rows: Sequence[R], what: str) -> Iterator[Sequence[R]]:
-    for start in range(0, len(rows), BATCH):
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\rseeding {what}: {start * 100 // len(rows)} %   ")
+    for start in counted(range(0, len(rows), BATCH), f"seeding {what}"):
         yield rows[start : start + BATCH]

@@ -1,9 +1,11 @@
 """The servers of a run: each a uvicorn process on the cores it is given."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 from urllib.error import HTTPError
@@ -45,21 +47,36 @@ class Server:
             env={**os.environ, **self._settings},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # so that _kill reaches its workers too
         )
-        os.sched_setaffinity(self.process.pid, self._cores)
+        with ExitStack() as unless_it_starts:
+            unless_it_starts.callback(self._kill)
+            os.sched_setaffinity(self.process.pid, self._cores)
+            if not self._answers():
+                raise RuntimeError(f"{self._factory} does not start")
+            unless_it_starts.pop_all()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:  # nobody is interested in its last answers
+            self._kill()
+        self.process.terminate()
+        self.process.wait(30)
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def _answers(self) -> bool:
         deadline = time.monotonic() + 20
         while self.process.poll() is None and time.monotonic() < deadline:
             try:
                 urlopen(f"{self.url}/auth/verify").close()  # noqa: S310  # our own address
             except HTTPError:  # it answers, and refuses
-                return self
+                return True
             except OSError:
                 time.sleep(0.02)
             else:
-                return self
-        self.__exit__()
-        raise RuntimeError(f"{self._factory} does not start")
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(30)
+                return True
+        return False

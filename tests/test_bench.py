@@ -1,18 +1,78 @@
-"""That the bench runs and counts; how fast anything is, no test says."""
+"""That the bench runs, counts and ends; how fast anything is, no test says."""
 
+import json
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.server import ROOT, environment
+import pytest
+
+from tests.server import ROOT, Server, environment
+
+BENCH = [sys.executable, "-m", "bench"]
 
 
-def test_a_quick_run_measures_everything_and_nothing_is_refused() -> None:
-    command = [sys.executable, "-m", "bench", "--quick"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run to its end."""
+    return subprocess.run(
+        [*BENCH, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
     )
+
+
+def per_second(name: str, table: str) -> float:
+    """What stands in the table's only line of that name."""
+    [line] = [line for line in table.splitlines() if line.startswith(name)]
+    return float(line.removeprefix(name).split("/s")[0].split()[-1])
+
+
+def test_a_quick_run_measures_everything_and_nothing_is_refused(tmp_path: Path) -> None:
+    done = bench("--quick", "--into", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("verify, distinct", "verify, one", "refresh, staying", "refresh, rotating", "login, 8", "login, 64"):
-        [line] = [line for line in done.stdout.splitlines() if line.startswith(name)]
-        assert float(line.removeprefix(name).split("/s")[0].split()[-1]) > 0
+    for name in ("verify, distinct", "verify, one", "refresh, staying ", "refresh, rotating ", "login, 8", "signup, 8"):
+        assert per_second(name, done.stdout) > 0
     assert "Traceback" not in done.stderr
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert {"commit", "dirty", "cpu", "cores", "versions"} <= kept["machine"].keys()
+    assert {"python", "mariadb", "wrk", "uvicorn"} <= {
+        name for name, found in kept["machine"]["versions"].items() if found
+    }
+    assert [row["name"] for row in kept["table"]] == list(dict.fromkeys(figure["name"] for figure in kept["rounds"]))
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} >= {"limits.svg", "latency.svg"}
+
+
+def test_a_running_service_is_loaded_without_limits_and_targets(server: Server) -> None:
+    done = bench("--quick", "--target", server.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("verify, distinct", "verify, one", "refresh, staying ", "refresh, rotating ", "login, 8"):
+        assert per_second(name, done.stdout) > 0
+    assert "ratio" not in done.stdout
+    assert "target" not in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--target", "--against"])
+def test_another_machine_is_left_alone(option: str) -> None:
+    done = bench("--quick", option, "http://192.0.2.1:5000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "bench: 192.0.2.1 is not this machine; --allow-remote loads it all the same\n"
+
+
+def test_an_interrupt_ends_everything_that_was_started(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*BENCH, "--only", "isolation"],
+        cwd=ROOT,
+        env=environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stderr
+        while "round 1" not in running.stderr.readline():
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        assert "Traceback" not in running.stderr.read()
+        assert running.wait(30) == 130
+    with_environments = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
+    assert f"TMPDIR={tmp_path}" not in with_environments
+    assert not list(tmp_path.iterdir())

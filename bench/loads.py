@@ -1,0 +1,64 @@
+"""The loads that any service with this contract can take, ours or another, and two of them in turn."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from bench.measure import BOTH, Figure
+from bench.remote import Remote
+from bench.wrk import Load, wrk
+
+TOKENS = 1000
+CONNECTIONS = 32
+
+
+def verify_distinct(remote: Remote, seconds: int) -> Load:
+    """TOKENS tokens in turn; fetched anew, since they may live for minutes only."""
+    return wrk(remote.url, "verify", remote.access_tokens(TOKENS), seconds=seconds, cores=BOTH)
+
+
+def verify_one(remote: Remote, seconds: int) -> Load:
+    """One token, again and again."""
+    return wrk(remote.url, "verify", remote.access_tokens(1), seconds=seconds, cores=BOTH)
+
+
+def refresh_staying(remote: Remote, seconds: int) -> Load:
+    """Clients that never read the new refresh token."""
+    return wrk(remote.url, "stay", remote.staying, seconds=seconds, connections=CONNECTIONS, cores=BOTH)
+
+
+def refresh_rotating(remote: Remote, seconds: int) -> Load:
+    """Clients that go on with the token they were answered, which may be the one they had."""
+    mode = "rotate" if remote.rotates else "stay"
+    return wrk(remote.url, mode, remote.fresh_sessions(), seconds=seconds, connections=CONNECTIONS, cores=BOTH)
+
+
+def login(remote: Remote, seconds: int) -> Load:
+    """Eight clients, for twice the time: a login is slow."""
+    load = wrk(remote.url, "login", remote.logins, seconds=2 * seconds, connections=8, cores=BOTH)
+    remote.settle()
+    return load
+
+
+LOADS: dict[str, dict[str, Callable[[Remote, int], Load]]] = {
+    "verify": {"verify, distinct tokens": verify_distinct, "verify, one token": verify_one},
+    "refresh": {"refresh, staying": refresh_staying, "refresh, rotating": refresh_rotating},
+    "login": {"login, 8 clients": login},
+}
+
+
+def alone(scenario: str, remote: Remote, seconds: int) -> Iterator[Figure]:
+    """What a service gives, without a limit to take it of. Raises ServiceRefusedError."""
+    for name, run in LOADS[scenario].items():
+        load = run(remote, seconds)
+        yield Figure(name, load.per_second, "/s", load=load)
+
+
+def in_turn(scenario: str, figures: Sequence[Figure], ours: Remote, theirs: Remote, seconds: int) -> Iterator[Figure]:
+    """Adds ours, theirs, ours, theirs to each figure that another service has too. Raises ServiceRefusedError."""
+    for figure in figures:
+        run = LOADS.get(scenario, {}).get(figure.name)
+        if run is None:
+            yield figure
+        else:
+            turns = [run(remote, seconds) for remote in (ours, theirs) * 2]
+            yield replace(figure, in_turn=tuple(turns[::2]), theirs=tuple(turns[1::2]))

@@ -1,0 +1,82 @@
+"""The two kinds of run: of our own service on a private database, and of one that already runs."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.loads import LOADS, alone, in_turn
+from bench.measure import BOTH, THEIRS, Figure, Plan
+from bench.progress import announced, say
+from bench.remote import Remote
+from bench.scenarios import SCENARIOS
+from bench.seed import SECRET, seed
+from bench.servers import SERVICE, Server, migrate
+from service.localdb import local_database
+
+
+def measured(
+    scenarios: Sequence[str], *, rounds: int, seconds: int, quick: bool, against: str | None
+) -> Iterator[Figure]:
+    """Each scenario beside its limit and, where another service can take it too, in turn with that."""
+    with ExitStack() as stack:
+        plan = stack.enter_context(_plan(seconds, quick=quick))
+        rivals = stack.enter_context(_rivals(plan, against)) if against else None
+        guess = (30 if rivals else 6) * seconds + 5
+        for scenario in announced(scenarios, rounds=rounds, guess=guess):
+            figures = SCENARIOS[scenario](plan)
+            yield from in_turn(scenario, list(figures), *rivals, seconds) if rivals else figures
+
+
+def loaded(target: str, scenarios: Sequence[str], *, rounds: int, seconds: int) -> Iterator[Figure]:
+    """What a running service gives; there is no limit to it. Raises ServiceRefusedError."""
+    with tempfile.TemporaryDirectory() as name:
+        say(f"signing up and logging in at {target}")
+        with Remote(target, Path(name) / "target") as remote:
+            for scenario in announced(scenarios, rounds=rounds, guess=3 * seconds + 5):
+                yield from alone(scenario, remote, seconds)
+
+
+def scenarios_of(*, target: bool) -> Sequence[str]:
+    """Their names, of a run of either kind."""
+    return list(LOADS if target else SCENARIOS)
+
+
+@contextmanager
+def _plan(seconds: int, *, quick: bool) -> Iterator[Plan]:
+    say("starting a private MariaDB")
+    with tempfile.TemporaryDirectory() as name, local_database(Path(name) / "mariadb") as database:
+        os.sched_setaffinity(database.pid, THEIRS)
+        settings = {"DATABASE_URL": database.url, "JWT_SECRET": SECRET, "HASH_QUEUE": "64"}
+        migrate(database.url)
+        folder = Path(name)
+        seed(database.url, folder, users=1000, sessions=20_000)
+        yield Plan(folder, settings, seconds, _fresh_sessions(folder), quick)
+
+
+@contextmanager
+def _rivals(plan: Plan, url: str) -> Iterator[tuple[Remote, Remote]]:
+    """Ours and theirs, prepared in the same way. Ours has all cores too: nobody here can pin theirs to one."""
+    say(f"signing up and logging in at {url} and at ours")
+    with (
+        Server(SERVICE, BOTH, plan.settings) as server,
+        Remote(server.url, plan.folder / "ours") as ours,
+        Remote(url, plan.folder / "theirs") as theirs,
+    ):
+        yield ours, theirs
+
+
+def _fresh_sessions(folder: Path) -> Iterator[Path]:
+    """Splits the refresh tokens: those that stay into one file, the others into slices, each to be used once."""
+    lines = (folder / "refresh").read_text().splitlines(keepends=True)
+    middle, slice_size = len(lines) // 2, 250
+    (folder / "refresh-stay").write_text("".join(lines[:middle]))
+
+    def slices() -> Iterator[Path]:
+        for start in range(middle, len(lines), slice_size):
+            path = folder / f"refresh-{start}"
+            path.write_text("".join(lines[start : start + slice_size]))
+            yield path
+
+    return slices()
