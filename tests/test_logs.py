@@ -1,7 +1,7 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
@@ -97,7 +97,7 @@ async def test_a_request_id_is_taken_over_when_it_is_well_formed(client: httpx.A
     assert any(line.get("request_id") == "trace-1/span.2" for line in lines_of(server))
     for bad in ("", "two words", "x" * 129, "é", '"quoted"', "<b>"):
         answer = await client.get("/auth/verify", headers=[(b"X-Request-ID", bad.encode())])
-        assert UUID(answer.headers["X-Request-ID"]).version == 4
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
 
 async def test_control_characters_cannot_forge_a_line(client: httpx.AsyncClient, server: Server) -> None:
