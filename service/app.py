@@ -88,13 +88,7 @@ def _lifespan(
             audience=settings.jwt_audience,
         )
         database = Database(settings.database, size=settings.pool_size, timeout=settings.database_timeout)
-        rotation = Rotation(
-            database,
-            lifetime=settings.refresh_expiry,
-            max_age=settings.session_max_age,
-            timeout=settings.database_timeout,
-            clock=clock,
-        )
+        rotation = Rotation(database, lifetime=settings.refresh_expiry, max_age=settings.session_max_age, clock=clock)
         auth = Auth(
             database=database,
             passwords=passwords,

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextvars import Context
 from typing import NamedTuple
 
 from service.database import Database
-from service.errors import Overloaded
+from service.errors import Unavailable
 from service.queries import refresh_tokens
 from service.queries.refresh_tokens import Session
 
-LARGEST_BATCH = 250  # MariaDB plans an IN of 1000 and more in another way: in_predicate_conversion_threshold
+LARGEST_BATCH = 100  # answered in one turn of the event loop; verify waits meanwhile
 PATIENCE = 0.02  # seconds for the batch before: one that meets a locked row does not hold up everybody
 
 
@@ -21,51 +22,50 @@ class Step(NamedTuple):
     generation: int
 
 
+Answer = dict[Step, Session | None] | type[Unavailable]
+
+
 class Rotation:
     """Takes sessions from one generation to the next. Times and durations are seconds.
 
-    A rotation lets a session live for another `lifetime`, at most until `max_age` after its login. A batch is answered,
-    or refused, within `timeout`.
+    A rotation lets a session live for another `lifetime`, at most until `max_age` after its login.
     """
 
-    def __init__(
-        self, database: Database, *, lifetime: int, max_age: int, timeout: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, database: Database, *, lifetime: int, max_age: int, clock: Callable[[], float]) -> None:
         self._database = database
         self._lifetime = lifetime
         self._max_age = max_age
-        self._timeout = timeout
         self._clock = clock
         self._gathering: set[Step] = set()
-        self._answer: asyncio.Task[dict[Step, Session | None]] | None = None
+        self._latest: asyncio.Task[Answer] | None = None
 
     async def advance(self, step: Step) -> Session | None:
         """The session as it is past the step's generation, whoever took it there; None if it has ended.
 
         Where it was past it before, nothing is written. It is read after the call, never before. Raises Unavailable.
         """
-        if self._answer is None or not self._gathering or len(self._gathering) == LARGEST_BATCH:
-            self._gathering = set()
-            self._answer = asyncio.create_task(self._serve(self._gathering, self._answer))
-            self._answer.add_done_callback(_retrieve)
+        if self._latest is None or not self._gathering or len(self._gathering) == LARGEST_BATCH:
+            self._gathering = {step}
+            # What the batch logs belongs to many requests, and not to the one that happened to be its first.
+            self._latest = asyncio.create_task(self._serve(self._gathering, self._latest), context=Context())
         self._gathering.add(step)
-        return (await asyncio.shield(self._answer))[step]
+        answer = await asyncio.shield(self._latest)
+        if isinstance(answer, type):
+            raise answer
+        return answer[step]
 
-    async def _serve(
-        self, batch: set[Step], before: asyncio.Task[dict[Step, Session | None]] | None
-    ) -> dict[Step, Session | None]:
+    async def _serve(self, batch: set[Step], before: asyncio.Task[Answer] | None) -> Answer:
+        if before is not None:
+            await asyncio.wait([before], timeout=PATIENCE)
+        if self._gathering is batch:
+            self._gathering = set()
         try:
-            async with asyncio.timeout(self._timeout):
-                if before is not None:
-                    await asyncio.wait([before], timeout=PATIENCE)
-                if self._gathering is batch:
-                    self._gathering = set()
-                return await self.advance_all(batch)
-        except TimeoutError:
-            raise Overloaded from None
+            return await self.advance_all(batch)
+        except Unavailable as error:
+            return type(error)  # an exception that many raise would hold the frames of all of them
 
     async def advance_all(self, steps: Collection[Step]) -> dict[Step, Session | None]:
-        """Does so for many in one statement, in three where one of them is at its generation. Raises Unavailable."""
+        """Each step's session past its generation, in one statement, in three where one rotates. Raises Unavailable."""
         now = int(self._clock())
         found = await self._read(steps, now)
         due = {step for step in steps if (session := found[step]) and session.generation == step.generation}
@@ -81,9 +81,3 @@ class Rotation:
         sessions = await refresh_tokens.find(self._database, {step.session_id for step in steps})
         live = {(session.id, session.user_id): session for session in sessions if session.expires_at > now}
         return {step: live.get(step[:2]) for step in steps}
-
-
-def _retrieve(answer: asyncio.Task[dict[Step, Session | None]]) -> None:
-    """Keeps asyncio from reporting an exception for which nobody waits any more."""
-    if not answer.cancelled():
-        answer.exception()

@@ -64,7 +64,7 @@ class Tokens:
         self._audience = audience
         # Every header but our own is refused, which settles alg, typ, crit, kid, jku and non-canonical forms at once.
         self._header = jws.sign(b"", self._key, algorithm=ALGORITHM).split(".")[0] + "."
-        # A token that passed is passed again and again until it expires; what was refused is never remembered.
+        # A token is passed again and again until it expires, which is asked each time; no forgery is remembered.
         self._read_access = lru_cache(REMEMBERED)(partial(self._read, kind=AccessClaims))
 
     def issue_access(self, *, user_id: str, username: str, session_id: str, now: int) -> str:

@@ -13,7 +13,7 @@ ALLOWED = {
     "auth": {"database", "errors", "passwords", "queries", "rotation", "tokens", "usernames"},
     "queries": {"database", "errors", "queries"},
     "database": {"errors", "settings"},
-    "passwords": {"errors"},
+    "passwords": {"errors", "threads"},
     "rotation": {"database", "errors", "queries"},
     "tokens": {"errors"},
     "usernames": {"errors"},
@@ -23,6 +23,7 @@ ALLOWED = {
     "mariadb": set(),
     "logs": set(),
     "settings": set(),
+    "threads": {"errors"},
 }
 VENDORS = {
     "starlette": {"app", "web"},

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from service.database import Database
 from service.errors import DatabaseUnavailable
 from service.localdb import LocalDatabase, free_port
-from service.rotation import Rotation, Step
+from service.rotation import LARGEST_BATCH, Rotation, Step
 from tests.server import claims_of, cursor_on
 from tests.test_database import pool
 
@@ -20,7 +20,7 @@ LIFETIME, MAX_AGE = 100, 1000
 
 
 def rotation_on(database: Database) -> Rotation:
-    return Rotation(database, lifetime=LIFETIME, max_age=MAX_AGE, timeout=5, clock=time.time)
+    return Rotation(database, lifetime=LIFETIME, max_age=MAX_AGE, clock=time.time)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def status(database: Database, names: str) -> int:
 async def test_sessions_that_come_together_share_three_statements(
     rotation: Rotation, database: Database, sql: Cursor, user: str
 ) -> None:
-    steps = [open_session(sql, user) for _ in range(200)]
+    steps = [open_session(sql, user) for _ in range(LARGEST_BATCH)]
     before = await status(database, "Questions")
     sessions = await asyncio.gather(*map(rotation.advance, steps))
     assert await status(database, "Questions") - before == 3 + 1, "and the one that asks"
@@ -73,7 +73,7 @@ async def test_sessions_that_come_together_share_three_statements(
 async def test_those_that_were_rotated_before_share_one_statement(
     rotation: Rotation, database: Database, sql: Cursor, user: str
 ) -> None:
-    steps = [open_session(sql, user, generation=1)._replace(generation=0) for _ in range(200)]
+    steps = [open_session(sql, user, generation=1)._replace(generation=0) for _ in range(LARGEST_BATCH)]
     before = await status(database, "Questions")
     sessions = await asyncio.gather(*map(rotation.advance, steps))
     assert await status(database, "Questions") - before == 1 + 1
@@ -89,6 +89,9 @@ async def test_a_batch_reads_its_own_rows_where_the_server_takes_the_table_to_be
         sql.execute("alter table refresh_tokens stats_auto_recalc = 0")
         sql.execute("insert into users values (%s, 'ada', 'ada', 'x', utc_timestamp())", user)
         steps = [open_session(sql, user) for _ in range(1000)]
+        sql.execute("alter table users stats_auto_recalc = 0")
+        others = [(str(uuid7()), f"user-{number}", f"user-{number}") for number in range(1000)]
+        sql.executemany("insert into users values (%s, %s, %s, 'x', utc_timestamp())", others)
     own_mariadb.stop()
     own_mariadb.start()
     async with pool(own_mariadb.url, size=1, timeout=5) as opened:
@@ -145,19 +148,22 @@ async def test_one_that_leaves_takes_nobody_with_it(rotation: Rotation, sql: Cur
     assert [session.generation for session in sessions if not isinstance(session, BaseException) and session] == [1, 1]
 
 
-async def test_when_the_database_is_away_each_is_refused(
+async def test_when_the_database_is_away_each_is_refused_and_nothing_is_kept(
     mariadb: LocalDatabase, user: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with pool(mariadb.url, port=free_port()) as away:
         rotation = rotation_on(away)
-        refusals = await asyncio.gather(
-            *(rotation.advance(Step(str(uuid7()), user, 0)) for _ in range(20)), return_exceptions=True
-        )
-        assert {type(refusal) for refusal in refusals} == {DatabaseUnavailable}
+        for _ in range(20):
+            refusals = await asyncio.gather(
+                *(rotation.advance(Step(str(uuid7()), user, 0)) for _ in range(3)), return_exceptions=True
+            )
+            assert [type(refusal) for refusal in refusals] == [DatabaseUnavailable] * 3
+        del refusals
         left = asyncio.create_task(rotation.advance(Step(str(uuid7()), user, 0)))
         await asyncio.sleep(0)
         left.cancel()
         await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
-        del left, rotation
+        del left
         gc.collect()
+        assert sum(isinstance(thing, asyncio.Task) for thing in gc.get_objects()) < 5
     assert {record.name for record in caplog.records} == {"service.database"}, "and nothing of asyncio's"

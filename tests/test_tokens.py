@@ -389,10 +389,12 @@ def test_a_remembered_token_still_expires_and_a_refused_one_is_refused_again() -
     """REQUIREMENTS 3, 13."""
     genuine = issue_access()
     forged = sign(HEADER, ACCESS, key=b"x" * 32)
-    assert issuer.verify_access(genuine, NOW) == issuer.verify_access(genuine, NOW + 299)
+    assert issuer.verify_access(genuine, NOW) is issuer.verify_access(genuine, NOW + 299)
     for token, moment in [(genuine, NOW + 300), (forged, NOW), (forged, NOW)]:
         with pytest.raises(InvalidToken):
             issuer.verify_access(token, moment)
+    with pytest.raises(InvalidToken):
+        Tokens(b"another key, and so another memory", access_lifetime=300).verify_access(genuine, NOW)
 
 
 def test_tokens_say_the_name_and_nothing_else_of_the_user() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.database import Database, DuplicateKey, moment
 
 # Look-ups by many ids force the primary key: after a restore InnoDB takes a large table to be nearly empty for a while,
-# and MariaDB would read it from end to end.
+# and MariaDB would read it, or that of the users, from end to end.
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Session:
 
 
 async def insert(database: Database, session: Session) -> bool:
-    """Stores a new session; False if its user is gone."""
+    """Stores a new session, made when it was `rotated_at`; False if its user is gone."""
     statement = """
         insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
         select %s, id, %s, %s, %s, %s
@@ -46,7 +46,7 @@ async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
                timestampdiff(second, '1970-01-01', rotated_at),
                timestampdiff(second, '1970-01-01', expires_at)
         from refresh_tokens force index (primary)
-        join users on users.id = user_id
+        straight_join users on users.id = user_id
         where refresh_tokens.id in %s
     """
     return [Session(*row) for row in await database.fetch_all(statement, tuple(session_ids))]

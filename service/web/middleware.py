@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.logs import request_id
 from service.web.payload import render
 
-HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"vary", b"Origin")]
 _WELL_FORMED_ID = re.compile(rb"[\w.:/+=-]{1,128}", re.ASCII)
 _MAX_PATH = 64  # characters; a token in a path does not get into the log whole
 
@@ -78,15 +78,10 @@ class CORS(CORSMiddleware):
     """Starlette's, which a request without Origin need not meet, with its refusal of a preflight in our shape."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_varying(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"vary", b"Origin")]
-            await send(message)
-
         if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
             await super().__call__(scope, receive, send)
         else:
-            await self.app(scope, receive, send_varying)
+            await self.app(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)

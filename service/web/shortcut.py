@@ -8,7 +8,7 @@ from service.errors import InvalidToken
 from service.web.middleware import HEADERS, new_request_id
 from service.web.payload import Verified, VerifiedUser, encode
 
-_HEADERS = [(b"content-type", b"application/json"), (b"vary", b"Origin"), *HEADERS]
+_HEADERS = [(b"content-type", b"application/json"), *HEADERS]
 _ASKS_FOR_MORE = {b"origin", b"x-request-id"}  # CORS, an id of its own
 
 log = logging.getLogger(__name__)
