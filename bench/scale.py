@@ -21,6 +21,11 @@ from bench.wrk import Load, pin, wrk
 SPARE_FILES = 100  # for what else a process has open
 
 
+def warm_up(plan: Plan) -> list[int]:
+    """The seconds of each load in turn: only the last one counts."""
+    return [plan.seconds] if plan.quick else [1, plan.seconds]
+
+
 def crowd(plan: Plan) -> Iterator[Figure]:
     """Logins a second of what bcrypt does, while 1,000 clients want in at once; and how soon the others hear a 503."""
     allow_open_files(CLIENTS + SPARE_FILES)
@@ -54,9 +59,9 @@ def workers(plan: Plan) -> Iterator[Figure]:
         with Server(SERVICE, OURS, plan.settings, "--workers", str(count)) as service:
             file, pid = plan.folder / "access", service.process.pid
             await_rest(pid)  # the first answer says nothing of the second worker
-            wrk(service.url, "verify", file, seconds=1, connections=64, cores=THEIRS)
-            before = cpu_seconds(pid)
-            loads[count] = wrk(service.url, "verify", file, seconds=plan.seconds, connections=64, cores=THEIRS)
+            for seconds in warm_up(plan):
+                before = cpu_seconds(pid)
+                loads[count] = wrk(service.url, "verify", file, seconds=seconds, connections=64, cores=THEIRS)
             cost[count] = (cpu_seconds(pid) - before) / loads[count].requests * 1e6
     load = loads[2].with_failures_of(loads[1])
     yield Figure("CPU a verify, two workers", cost[2], "us", cost[1], load, at_most=1.1)
@@ -97,7 +102,7 @@ def rows(plan: Plan) -> Iterator[Figure]:
             loads = {}
             for size, service in services.items():
                 file = plan.folder / f"{mode}-{size}"
-                for seconds in (1, plan.seconds):  # the first is for the service to get warm
+                for seconds in warm_up(plan):
                     write_tokens(file, urls[size], size, behind=behind)
                     loads[size] = wrk(service.url, mode, file, seconds=seconds, connections=64, cores=THEIRS)
             for size in many:
