@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def _lower_priority() -> None:
-    # Not SCHED_IDLE: on a busy machine such a thread may keep the GIL, and with it the event loop, for a second.
+    # Not SCHED_IDLE: on a busy machine such a thread may keep the GIL, and the event loop, for most of a second.
     if sys.platform == "linux":  # where it is that of the calling thread; elsewhere of the whole process
         with suppress(OSError):
             os.nice(10)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.database import Database, DuplicateKey, moment
 
 # Look-ups by many ids force the primary key: after a restore InnoDB takes a large table to be nearly empty for a while,
-# and MariaDB would read it, or that of the users, from end to end.
+# and MariaDB would read it from end to end.
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
                timestampdiff(second, '1970-01-01', rotated_at),
                timestampdiff(second, '1970-01-01', expires_at)
         from refresh_tokens force index (primary)
-        straight_join users on users.id = user_id
+        join users on users.id = user_id
         where refresh_tokens.id in %s
     """
     return [Session(*row) for row in await database.fetch_all(statement, tuple(session_ids))]
