@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 import httpx
 import msgspec
 
-USERS = 8
+USERS = 40
 SESSIONS = 40  # a few more than a load of refreshes has connections
 _AT_ONCE = 4
 _PATIENCE = 120  # seconds, for each preparation

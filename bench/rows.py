@@ -2,7 +2,7 @@
 
 Its buffer pool holds the largest table whole, as production's should: with a smaller one, the machine's disk would be
 measured. Sessions lie as the service leaves them: ids in the order of logins over six days, users mixed, generations
-and times of rotation spread.
+and times of rotation spread, all used within the hour.
 """
 
 import os
@@ -36,10 +36,11 @@ LIFETIME, AGE = 7 * 86400, 6 * 86400  # seconds
 _USERS = "insert into users (id, username, username_key, password_hash, created_at) values (%s, %s, %s, %s, %s)"
 # The primes mix users, and times of rotation, so that neither follow one another in the order of the sessions.
 _SESSIONS = """
-    insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+    insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at, last_used_at)
     select concat_ws('-', left(stamp, 8), right(stamp, 4), concat('7', left(noise, 3)),
                      concat('8', substr(noise, 4, 3)), right(noise, 12)),
-           users.id, 1 + seq %% 97, from_unixtime(rotated), from_unixtime(rotated + %s), from_unixtime(created)
+           users.id, 1 + seq %% 97, from_unixtime(rotated), from_unixtime(rotated + %s), from_unixtime(created),
+           utc_timestamp()
     from (select seq, ms div 1000 as created, md5(seq) as noise, lpad(lower(hex(ms)), 12, '0') as stamp,
                  ms div 1000 + (%s - ms div 1000) * (seq * 7907 %% 1000) div 1000 as rotated
           from (select seq, %s + seq * %s div %s as ms

@@ -3,34 +3,33 @@
 import asyncio
 import gc
 import logging
-import os
-import random
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from service import logs
-from service.auth import PURGE_BATCH, Auth
+from service import background, logs
+from service.account import Account
+from service.auth import Auth
+from service.background import STARTUP_FAILURE
 from service.database import Database
-from service.errors import Unavailable
+from service.environment import InvalidSetting
 from service.passwords import Passwords
-from service.queries import migrations
+from service.revocations import Revocations
 from service.rotation import Rotation
-from service.settings import InvalidSetting, Settings
+from service.sessions import Sessions
+from service.settings import Settings
 from service.tokens import Tokens
 from service.web.errors import HANDLERS, LastResort
 from service.web.middleware import CORS, RequestLog
 from service.web.routes import ROUTES, State
 from service.web.shortcut import VerifyShortcut
-
-STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
-PURGE_INTERVAL = 300  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
             Middleware(
                 CORS,
                 allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
                 expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-ID"],
             ),
@@ -91,53 +90,54 @@ def _lifespan(
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
         )
-        database = Database(settings.database, size=settings.pool_size, timeout=settings.database_timeout)
+        connect = partial(Database, settings.database, timeout=settings.database_timeout)
+        database = connect(size=settings.pool_size)
+        reader = connect(size=1)  # its own, so that no storm keeps it from hearing who has logged out
+        revocations = Revocations(
+            reader,
+            interval=settings.revocation_interval,
+            lifetime=settings.jwt_expiry,
+            max_age=settings.revocation_max_age,
+        )
+        sessions = Sessions(
+            database,
+            revocations,
+            lifetime=settings.refresh_expiry,
+            max_age=settings.session_max_age,
+            limit=settings.max_sessions,
+            clock=clock,
+        )
         rotation = Rotation(database, lifetime=settings.refresh_expiry, max_age=settings.session_max_age, clock=clock)
+        account = Account(database=database, passwords=passwords, sessions=sessions)
         auth = Auth(
             database=database,
             passwords=passwords,
             tokens=tokens,
+            sessions=sessions,
             rotation=rotation,
-            refresh_lifetime=settings.refresh_expiry,
-            session_max_age=settings.session_max_age,
+            revocations=revocations,
             clock=clock,
         )
-        schema = asyncio.create_task(_require_schema(database))
-        purge = asyncio.create_task(_purge(auth))
+
+        async def keep_up() -> None:
+            await background.require_schema(database)
+            await revocations.follow()
+
+        tasks = [asyncio.create_task(keep_up()), asyncio.create_task(background.purge(sessions))]
         # Time for a wrong schema to be found before the first request; a database that is down is not waited for.
-        await asyncio.wait({schema}, timeout=0.5)
-        yield {"auth": auth}
-        for task in (schema, purge):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await revocations.known.wait()
+        yield {"auth": auth, "account": account}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(schema, purge, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         passwords.close()
         await database.close()
+        await reader.close()
         _end_with_zero()
 
     return lifespan
-
-
-async def _require_schema(database: Database) -> None:
-    """Exits when the database, as soon as it can be asked, says that a migration is missing."""
-    while True:
-        try:
-            missing = await migrations.find_missing(database)
-            break
-        except Unavailable:
-            await asyncio.sleep(1)
-    if missing:
-        log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
-        # An exception would pass through lifespan and event loop, and each would print a traceback of its own.
-        os._exit(STARTUP_FAILURE)
-
-
-async def _purge(auth: Auth) -> None:
-    """Deletes expired sessions for ever, a batch at a time; harmless when several processes do."""
-    while True:
-        await asyncio.sleep(PURGE_INTERVAL * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
-        with suppress(Unavailable):
-            while await auth.purge() == PURGE_BATCH:
-                await asyncio.sleep(0.1)
 
 
 def _end_with_zero() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from uuid_utils.compat import uuid7
 
@@ -10,13 +10,13 @@ from service import usernames
 from service.database import Database
 from service.errors import InvalidCredentials, InvalidUsername, SessionRevoked
 from service.passwords import Passwords
-from service.queries import refresh_tokens, users
+from service.queries import users
 from service.queries.refresh_tokens import Session
 from service.queries.users import User
+from service.revocations import Revocations
 from service.rotation import Rotation, Step
+from service.sessions import Sessions
 from service.tokens import AccessClaims, Tokens
-
-PURGE_BATCH = 500
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """The use cases. Lifetimes are seconds; `clock` gives seconds since 1970.
+    """The use cases; `clock` gives seconds since 1970.
 
     Whatever needs the database raises Unavailable when it can't be had, and so does a full queue for hashing.
     """
@@ -39,9 +39,9 @@ class Auth:
     database: Database
     passwords: Passwords
     tokens: Tokens
+    sessions: Sessions
     rotation: Rotation
-    refresh_lifetime: int
-    session_max_age: int
+    revocations: Revocations
     clock: Callable[[], float]
 
     async def signup(self, raw_username: str, password: str) -> None:
@@ -52,32 +52,32 @@ class Auth:
         await users.insert(self.database, user, username.key, self._now())
         log.info("user_registered", extra={"username": username.text})
 
-    async def login(self, raw_username: str, password: str) -> TokenPair:
-        """Opens a session. Raises InvalidCredentials, after the same work whether or not the user exists."""
+    async def login(
+        self, raw_username: str, password: str, *, user_agent: str | None = None, ip: str | None = None
+    ) -> TokenPair:
+        """Opens a session, which shows its user where it came from.
+
+        Raises InvalidCredentials, after the same work whether or not the user exists.
+        """
         self.passwords.require_room()
-        user = await self._find_user(raw_username)
-        matches, new_hash = await self.passwords.verify(password, user.password_hash if user else None)
-        if user is None or not matches:
-            raise _failed_login(raw_username)
-        if new_hash:
-            await users.replace_password_hash(self.database, user, new_hash)
-        now = self._now()
-        session = Session(
-            id=str(uuid7()),
-            user_id=user.id,
-            username=user.username,
-            generation=0,
-            rotated_at=now,
-            expires_at=now + min(self.refresh_lifetime, self.session_max_age),
-        )
-        if not await refresh_tokens.insert(self.database, session):
-            raise _failed_login(raw_username)  # the account was deleted while its password was being compared
-        log.info("login_succeeded", extra={"username": user.username, "session": session.id})
-        return self._issue(session)
+        for _ in range(2):  # once more where the stored hash was changed, or renewed, while this one was compared
+            user = await self._find_user(raw_username)
+            matches, new_hash = await self.passwords.verify(password, user.password_hash if user else None)
+            if user is None or not matches:
+                break
+            if new_hash and await users.replace_password_hash(self.database, user, new_hash):
+                user = replace(user, password_hash=new_hash)
+            if session := await self.sessions.open(user, user_agent=user_agent, ip=ip):
+                log.info("login_succeeded", extra={"username": user.username, "session": session.id})
+                return self._issue(session)
+        log.info("login_failed", extra={"username": raw_username[: usernames.MAX_LENGTH]})
+        raise InvalidCredentials
 
     def verify(self, access_token: str) -> AccessClaims:
-        """Says whose access token this is, from the token alone. Raises InvalidToken."""
-        return self.tokens.verify_access(access_token, self.clock())
+        """Says whose access token this is, from memory alone. Raises InvalidToken, StaleRevocations."""
+        claims = self.tokens.verify_access(access_token, self.clock())
+        self.revocations.require_live(claims.sid)
+        return claims
 
     async def refresh(self, refresh_token: str) -> TokenPair:
         """Trades a refresh token for a new pair, and detects one that was used after its successor (RFC 9700 §4.14.2).
@@ -90,7 +90,7 @@ class Auth:
         if session is None:
             raise SessionRevoked
         if session.generation > claims.gen + 1:
-            await refresh_tokens.delete(self.database, session.id, session.user_id)
+            await self.sessions.end(session.user_id, [session.id])
             log.warning("refresh_token_reused", extra={"username": session.username, "session": session.id})
             raise SessionRevoked
         if session.generation <= claims.gen:  # the database is older than the token: it was restored from a backup
@@ -100,11 +100,7 @@ class Auth:
     async def logout(self, refresh_token: str) -> None:
         """Ends the session of a refresh token of any generation; either may have ended already. Raises InvalidToken."""
         claims = self.tokens.recognise_refresh(refresh_token)
-        await refresh_tokens.delete(self.database, claims.sid, claims.sub)
-
-    async def purge(self) -> int:
-        """Deletes one batch of expired sessions; returns how many, PURGE_BATCH when there may be more."""
-        return await refresh_tokens.delete_expired(self.database, self._now(), PURGE_BATCH)
+        await self.sessions.end(claims.sub, [claims.sid])
 
     async def _find_user(self, raw_username: str) -> User | None:
         try:
@@ -130,8 +126,3 @@ class Auth:
 
     def _now(self) -> int:
         return int(self.clock())
-
-
-def _failed_login(raw_username: str) -> InvalidCredentials:
-    log.info("login_failed", extra={"username": raw_username[: usernames.MAX_LENGTH]})
-    return InvalidCredentials()

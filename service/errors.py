@@ -6,12 +6,14 @@
     │   └── InvalidPassword
     ├── UsernameTaken
     ├── InvalidCredentials      unknown user or wrong password; never said which
+    ├── SessionNotFound         no session of this user has the id
     ├── InvalidToken            not a token of ours, altered, expired or of the other type
     │   ├── MissingToken
-    │   └── SessionRevoked      a true refresh token whose session is gone
+    │   └── SessionRevoked      a true token whose session has ended
     └── Unavailable             nothing wrong with the request; try again
         ├── Overloaded
-        └── DatabaseUnavailable
+        ├── DatabaseUnavailable
+        └── StaleRevocations    verify may not trust what it last knew of ended sessions
 
 Each class has a stable machine `code`; `str(error)` is a sentence that may be shown to anybody.
 The HTTP status belongs to `service.web.errors`.
@@ -55,6 +57,11 @@ class InvalidCredentials(AuthError):
     sentence = "Wrong username or password."
 
 
+class SessionNotFound(AuthError):
+    code = "session_not_found"
+    sentence = "You have no such session."
+
+
 class InvalidToken(AuthError):
     code = "invalid_token"
     sentence = "The token is invalid or has expired."
@@ -89,3 +96,8 @@ class Overloaded(Unavailable):
 class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
     sentence = "The service cannot reach its data right now; try again."
+
+
+class StaleRevocations(Unavailable):
+    code = "revocations_stale"
+    sentence = "The service cannot tell right now which sessions have ended; try again."

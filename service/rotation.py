@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from contextvars import Context
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from service.queries import refresh_tokens
 from service.queries.refresh_tokens import Session
 
 LARGEST_BATCH = 100  # answered in one turn of the event loop; verify waits meanwhile
+USE_INTERVAL = 3600  # seconds; how exactly it is known when a session that stays was used last
 PATIENCE = 0.02  # seconds for the batch before: one that meets a locked row does not hold up everybody
 
 
@@ -65,7 +67,10 @@ class Rotation:
             return type(error)  # an exception that many raise would hold the frames of all of them
 
     async def advance_all(self, steps: Collection[Step]) -> dict[Step, Session | None]:
-        """Each step's session past its generation, in one statement, in three where one rotates. Raises Unavailable."""
+        """Each step's session past its generation, in one statement, in three where one rotates. Raises Unavailable.
+
+        And one more where somebody stays who has not been seen for an hour.
+        """
         now = int(self._clock())
         found = await self._read(steps, now)
         due = {step for step in steps if (session := found[step]) and session.generation == step.generation}
@@ -75,6 +80,10 @@ class Rotation:
             await refresh_tokens.rotate(self._database, generations, now=now, expires_at=until, max_age=self._max_age)
             # The others keep what was read first: an old token that came together with its successor came in time.
             found |= await self._read(due, now)
+        seen = {session.id for session in found.values() if session and session.last_used_at <= now - USE_INTERVAL}
+        if seen:
+            with suppress(Unavailable):  # no reason to refuse anybody
+                await refresh_tokens.note_use(self._database, seen, now)
         return found
 
     async def _read(self, steps: Collection[Step], now: int) -> dict[Step, Session | None]:

@@ -1,22 +1,14 @@
 """What the operator may set. `Settings.from_env` is the only reader of the environment."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from service.environment import Environment, InvalidSetting
 
 SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
 _KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._\[:\]-]+")  # as browsers write it: RFC 6454 §6.1
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST_CLAIM = 200
-_TEN_YEARS = 3650 * 86400
-
-
-class InvalidSetting(ValueError):
-    """A setting is missing or unusable; the text names it and never quotes a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +59,9 @@ class Settings:
     jwt_audience: str | None = None
     refresh_expiry: int = 7 * 86400
     session_max_age: int = 30 * 86400
+    max_sessions: int = 50
+    revocation_interval: float = 1
+    revocation_max_age: float | None = None
     bcrypt_rounds: int = 12
     password_min_length: int = 8
     password_blocklist: frozenset[str] = field(default=frozenset(), repr=False)
@@ -80,7 +75,7 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Reads and checks every setting. Raises InvalidSetting at the first one that is unusable."""
-        env = _Reader(environ)
+        env = Environment(environ)
         return cls(
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
             jwt_secret=_secret(env.required("JWT_SECRET")),
@@ -89,6 +84,9 @@ class Settings:
             jwt_audience=env.claim("JWT_AUDIENCE"),
             refresh_expiry=env.duration("REFRESH_EXPIRY", cls.refresh_expiry),
             session_max_age=env.duration("SESSION_MAX_AGE", cls.session_max_age),
+            max_sessions=env.integer("MAX_SESSIONS", cls.max_sessions, 1, 10_000),
+            revocation_interval=env.duration("REVOCATION_INTERVAL", int(cls.revocation_interval), least=0),
+            revocation_max_age=env.optional_duration("REVOCATION_MAX_AGE"),
             bcrypt_rounds=env.integer("BCRYPT_ROUNDS", cls.bcrypt_rounds, 10, 20),
             password_min_length=env.integer("PASSWORD_MIN_LENGTH", cls.password_min_length, 1, 64),
             password_blocklist=env.lines_of_file("PASSWORD_BLOCKLIST"),
@@ -108,63 +106,3 @@ def _secret(text: str) -> bytes:
     if text == SAMPLE_SECRET or any(mark in secret for mark in _KEY_FILE_MARKS):
         raise InvalidSetting("JWT_SECRET must be your own random text, no sample and no key file: openssl rand -hex 32")
     return secret
-
-
-class _Reader:
-    """Reads one variable at a time; empty counts as absent, as it does in an `.env` file."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def text(self, name: str, default: str) -> str:
-        return self._environ.get(name, "").strip() or default
-
-    def required(self, name: str) -> str:
-        value = self.text(name, "")
-        if not value:
-            raise InvalidSetting(f"{name} is not set")
-        return value
-
-    def claim(self, name: str) -> str | None:
-        value = self.text(name, "")
-        if len(value) > _LONGEST_CLAIM or not value.isprintable():
-            raise InvalidSetting(
-                f"{name} must be text of {_LONGEST_CLAIM} characters at most: it stands in every token"
-            )
-        return value or None
-
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        text = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise InvalidSetting(f"{name} must be a whole number from {low} to {high}, not {text!r}")
-        return int(text)
-
-    def duration(self, name: str, default: int) -> int:
-        text = self.text(name, str(default))
-        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-        if not 0 < seconds <= _TEN_YEARS:
-            raise InvalidSetting(f"{name} must be a duration such as 300, 5m, 12h or 7d, not {text!r}")
-        return seconds
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, default).upper()
-        if value not in choices:
-            raise InvalidSetting(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-        return value
-
-    def origins(self, name: str, default: str) -> tuple[str, ...]:
-        origins = tuple(self.text(name, default).replace(",", " ").split())
-        for origin in origins:
-            if not _ORIGIN.fullmatch(origin):
-                raise InvalidSetting(
-                    f"{name} must hold origins such as https://app.example, *, or null; not {origin!r}"
-                )
-        return origins
-
-    def lines_of_file(self, name: str) -> frozenset[str]:
-        path = self.text(name, "")
-        try:
-            return frozenset(Path(path).read_text("utf-8").splitlines()) if path else frozenset()
-        except (OSError, UnicodeDecodeError):
-            raise InvalidSetting(f"{name} must name a readable UTF-8 file, not {path!r}") from None

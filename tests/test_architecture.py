@@ -8,13 +8,23 @@ import pytest
 from tests.server import ROOT
 
 ALLOWED = {
-    "app": {"auth", "database", "errors", "logs", "passwords", "queries", "rotation", "settings", "tokens", "web"},
-    "web": {"auth", "errors", "logs", "web"},
-    "auth": {"database", "errors", "passwords", "queries", "rotation", "tokens", "usernames"},
-    "queries": {"database", "errors", "queries"},
-    "database": {"errors", "settings"},
-    "passwords": {"errors", "threads"},
+    "app": {
+        "account", "auth", "background", "database", "environment", "logs", "passwords", "revocations", "rotation",
+        "sessions", "settings", "tokens", "web",
+    },
+    "web": {"account", "auth", "errors", "logs", "tokens", "web"},
+    "auth": {
+        "database", "errors", "passwords", "queries", "revocations", "rotation", "sessions", "tokens", "usernames",
+    },
+    "account": {"database", "errors", "passwords", "queries", "sessions", "tokens"},
+    "sessions": {"database", "queries", "revocations"},
+    "revocations": {"database", "errors", "queries"},
     "rotation": {"database", "errors", "queries"},
+    "background": {"database", "errors", "queries", "sessions"},
+    "queries": {"database", "errors", "queries"},
+    "database": {"errors", "pool", "settings"},
+    "pool": {"settings"},
+    "passwords": {"errors", "threads"},
     "tokens": {"errors"},
     "usernames": {"errors"},
     "dev": {"localdb", "mariadb"},
@@ -22,19 +32,20 @@ ALLOWED = {
     "localdb": {"mariadb"},
     "mariadb": set(),
     "logs": set(),
-    "settings": set(),
+    "environment": set(),
+    "settings": {"environment"},
     "threads": {"errors"},
-}
+}  # fmt: skip
 VENDORS = {
     "starlette": {"app", "web"},
-    "aiomysql": {"database"},
-    "pymysql": {"database"},
+    "aiomysql": {"pool"},
+    "pymysql": {"database", "pool"},
     "jose": {"tokens"},
     "passlib": {"passwords"},
     "bcrypt": {"passwords"},
     "precis_i18n": {"usernames"},
     "pythonjsonlogger": {"logs"},
-    "uuid_utils": {"auth"},
+    "uuid_utils": {"auth", "sessions"},
     "uvicorn": {"app"},
 }
 MODULES = sorted((ROOT / "service").rglob("*.py"))

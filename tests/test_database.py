@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from service import database
-from service.database import Database
-from service.errors import DatabaseUnavailable, Overloaded
+from service import pool as connections
+from service.database import Database, Statements
+from service.errors import DatabaseUnavailable, InvalidCredentials, Overloaded
 from service.localdb import LocalDatabase, local_database
 from service.settings import DatabaseAddress
 from tests.conftest import PASSWORD, StartClient
@@ -89,7 +90,7 @@ async def test_a_connection_that_was_idle_for_long_is_not_trusted(
     async with pool(own_mariadb.url) as opened:
         first = await opened.fetch_one("select connection_id()")
         assert await opened.fetch_one("select connection_id()") == first
-        monkeypatch.setattr(database, "_LONGEST_IDLE", -1)
+        monkeypatch.setattr(connections, "_LONGEST_IDLE", -1)
         assert await opened.fetch_one("select connection_id()") != first
 
 
@@ -169,3 +170,60 @@ async def test_what_does_not_speak_the_protocol_is_a_database_that_is_away() -> 
         async with pool(f"mysql://auth:x@127.0.0.1:{port}/auth") as opened:
             with pytest.raises(DatabaseUnavailable):
                 await opened.fetch_one("select 1")
+
+
+async def test_a_transaction_happens_whole_or_not_at_all(own_mariadb: LocalDatabase) -> None:
+    async def work(transaction: Statements) -> int:
+        await transaction.execute("insert into revocations (session_id, expires_at) values ('a', now())")
+        if refused:
+            raise refused.pop()
+        return await transaction.execute("insert into revocations (session_id, expires_at) values ('b', now())")
+
+    async with pool(own_mariadb.url, size=1) as opened:
+        refused: list[BaseException] = [InvalidCredentials(), asyncio.CancelledError(), ValueError()]
+        for error in reversed(refused.copy()):
+            with pytest.raises(type(error)):
+                await opened.transact(work)
+            assert await opened.fetch_one("select count(*) from revocations") == (0,)
+        assert await opened.transact(work) == 1
+        assert await opened.fetch_one("select count(*) from revocations") == (2,)
+
+
+async def test_a_transaction_begins_again_after_a_deadlock(own_mariadb: LocalDatabase) -> None:
+    """Two lock two rows in opposite orders; one is chosen to give way, and both succeed."""
+    with cursor_on(own_mariadb.url) as cursor:
+        for each in ("a", "b"):
+            cursor.execute("insert into users values (%s, %s, %s, '', now())", (each, each, each))
+    both, begun = asyncio.Event(), []
+
+    async def work(transaction: Statements, first: str, second: str) -> None:
+        begun.append(first)
+        update = "update users set password_hash = concat(password_hash, 'x') where id = %s"
+        await transaction.execute(update, first)
+        if len(begun) == 2:
+            both.set()
+        await both.wait()
+        await transaction.execute(update, second)
+
+    async with pool(own_mariadb.url, timeout=5) as opened:
+        orders = [("a", "b"), ("b", "a")]
+        await asyncio.gather(*(opened.transact(partial(work, first=first, second=second)) for first, second in orders))
+        assert len(begun) == 3
+        assert await opened.fetch_all("select password_hash from users") == [("xx",), ("xx",)]
+
+
+async def test_a_transaction_begins_again_on_another_connection(own_mariadb: LocalDatabase) -> None:
+    ids = []
+
+    async def work(transaction: Statements) -> None:
+        await transaction.execute("insert into revocations (session_id, expires_at) values ('a', now())")
+        row = await transaction.fetch_one("select connection_id()")
+        assert row
+        ids.append(row[0])
+        if len(ids) == 1:
+            as_root(own_mariadb, f"kill {row[0]}")
+
+    async with pool(own_mariadb.url) as opened:
+        await opened.transact(work)
+        assert len(set(ids)) == 2
+        assert await opened.fetch_one("select count(*) from revocations") == (1,)

@@ -1,15 +1,22 @@
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
+import bcrypt
 import pytest
+from uuid_utils.compat import uuid7
 
 from service.localdb import LocalDatabase
 from service.queries import migrations
+from service.settings import DatabaseAddress
+from tests.conftest import PASSWORD, StartClient
 from tests.server import ROOT, SECRET, TOOLS, cursor_on, environment, migrate
+from tests.test_tokens import issuer
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
+CHEAP_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 
 
 def tables(url: str) -> dict[str, str]:
@@ -42,7 +49,8 @@ def test_a_migration_is_one_statement_that_can_be_repeated(path: Path) -> None:
     assert re.search(r"if (not )?exists", text)
     if not path.name.endswith(".rollback.sql"):
         assert path.with_name(path.name.replace(".sql", ".rollback.sql")).exists()
-        assert re.search(r"engine = InnoDB default character set = utf8mb4 collate = utf8mb4_bin;$", text)
+        table = r"engine = InnoDB default character set = utf8mb4 collate = utf8mb4_bin;$"
+        assert re.search(table, text) or text.startswith("alter table")
 
 
 def test_the_folder_of_the_migrations_may_have_spaces_in_its_name(own_mariadb: LocalDatabase, tmp_path: Path) -> None:
@@ -58,7 +66,7 @@ def test_the_folder_of_the_migrations_may_have_spaces_in_its_name(own_mariadb: L
 
 def test_migrations_apply_roll_back_and_apply_again(own_mariadb: LocalDatabase) -> None:
     first = ours(own_mariadb.url)
-    assert set(first) == {"users", "refresh_tokens"}
+    assert set(first) == {"users", "refresh_tokens", "revocations"}
     migrate(own_mariadb.url, "rollback", "--all")
     assert ours(own_mariadb.url) == {}
     migrate(own_mariadb.url)
@@ -106,12 +114,54 @@ def test_five_operators_at_once_make_one_schema(own_mariadb: LocalDatabase) -> N
 @pytest.mark.parametrize("name", migrations.REQUIRED)
 def test_rolling_one_migration_back_takes_those_that_need_it_along(own_mariadb: LocalDatabase, name: str) -> None:
     migrate(own_mariadb.url, "rollback", "--revision", name)
-    undone = migrations.REQUIRED[migrations.REQUIRED.index(name) :]
-    assert set(ours(own_mariadb.url)) == {"users", "refresh_tokens"} - {table_of(each) for each in undone}
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute("select migration_id from _yoyo_migration order by migration_id")
+        kept = tuple(row[0] for row in cursor.fetchall())
+    assert kept == migrations.REQUIRED[: migrations.REQUIRED.index(name)]
+    migrate(own_mariadb.url)
 
 
-def table_of(migration: str) -> str:
-    return migration.split("create-")[1].replace("-", "_")
+async def test_everybody_stays_logged_in_through_an_upgrade_and_back(
+    own_mariadb: LocalDatabase, start: StartClient
+) -> None:
+    """The database of the first release, with sessions that stay, that rotate and that are new."""
+    migrate(own_mariadb.url, "rollback", "--revision", "0003.describe-sessions")
+    first_release = ours(own_mariadb.url)
+    now, user = int(time.time()), str(uuid7())
+    opened = {str(uuid7()): generation for generation in (0, 1, 7)}
+    with cursor_on(own_mariadb.url) as cursor:
+        columns = "id, username, username_key, password_hash, created_at"
+        cursor.execute(f"insert into users ({columns}) values (%s, 'Ada', 'ada', %s, now())", (user, CHEAP_HASH))
+        columns = "id, user_id, generation, rotated_at, expires_at, created_at"
+        moments = "from_unixtime(%s), from_unixtime(%s), from_unixtime(%s)"
+        cursor.executemany(
+            f"insert into refresh_tokens ({columns}) values (%s, %s, %s, {moments})",
+            [(session, user, generation, now, now + 7 * 86400, now) for session, generation in opened.items()],
+        )
+    migrate(own_mariadb.url)
+    who, lives = {"user_id": user, "username": "Ada"}, {"issued_at": now, "expires_at": now + 7 * 86400}
+    tokens = {
+        session: issuer.issue_refresh(session_id=session, generation=generation, **who, **lives)  # type: ignore[arg-type]
+        for session, generation in opened.items()
+    }
+    async with start(database=DatabaseAddress.from_url(own_mariadb.url)) as client:
+        pairs = []
+        for token in tokens.values():
+            for _ in range(2):  # the second time as a client that ignores rotation
+                answer = await client.post("/auth/refresh", json={"refreshToken": token})
+                assert answer.status_code == 200
+            pairs.append(answer.json())
+        assert (await client.post("/auth/login", json={"username": "ada", "password": PASSWORD})).status_code == 200
+        answer = await client.get("/auth/sessions", headers={"Authorization": f"Bearer {pairs[0]['token']}"})
+        described = {each["id"]: each["userAgent"] for each in answer.json()["sessions"]}
+        assert len(described) == 4
+        assert all(described[session] is None for session in opened)
+    migrate(own_mariadb.url, "rollback", "--revision", "0003.describe-sessions")
+    assert ours(own_mariadb.url) == first_release
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute("select id, generation from refresh_tokens order by created_at, id")
+        kept = dict(cursor.fetchall())
+    assert {session: kept[session] for session in opened} == {each: gen + 1 for each, gen in opened.items()}
 
 
 @pytest.mark.parametrize(("kept", "missing"), [(0, list(migrations.REQUIRED)), (1, list(migrations.REQUIRED[1:]))])

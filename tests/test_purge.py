@@ -4,7 +4,7 @@ import httpx
 import pytest
 from pymysql.cursors import Cursor
 
-from service import app
+from service import background
 from tests.conftest import StartClient
 
 
@@ -27,7 +27,7 @@ async def test_expired_sessions_vanish_in_batches_and_live_ones_stay(
         name,
     )
     assert await count(sql, name) == 1201
-    monkeypatch.setattr(app, "PURGE_INTERVAL", 0.01)
+    monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
     async with start(), asyncio.timeout(20):
         while await count(sql, name) > 1:
             await asyncio.sleep(0.01)
@@ -38,7 +38,7 @@ async def test_expired_sessions_vanish_in_batches_and_live_ones_stay(
 async def test_a_database_that_is_away_does_not_end_the_purge(
     start: StartClient, name: str, sql: Cursor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(app, "PURGE_INTERVAL", 0.01)
+    monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
     sql.execute("lock tables refresh_tokens write")
     async with start(database_timeout=0.1, pool_size=1), asyncio.timeout(20):
         while [record.message for record in caplog.records].count("database_timeout") < 3:
@@ -55,6 +55,24 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
         )
         while await count(sql, name) > 0:
             await asyncio.sleep(0.01)
+
+
+async def test_revocations_that_say_nothing_any_more_vanish_in_batches(
+    start: StartClient, sql: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = "select uuid(), utc_timestamp() + interval %s second from seq_1_to_1200"
+    for seconds in (-1, 600):
+        sql.execute(f"insert into revocations (session_id, expires_at) {values}", seconds)
+    query = "select count(*), sum(expires_at > utc_timestamp()) from revocations"
+    monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
+    async with start(), asyncio.timeout(20):
+        while True:
+            await asyncio.to_thread(sql.execute, query)
+            [(everything, needed)] = sql.fetchall()
+            if everything == needed:
+                break
+            await asyncio.sleep(0.01)
+    assert needed >= 1200
 
 
 async def count(sql: Cursor, name: str) -> int:

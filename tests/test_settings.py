@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import SAMPLE_SECRET, DatabaseAddress, InvalidSetting, Settings
+from service.environment import InvalidSetting
+from service.settings import SAMPLE_SECRET, DatabaseAddress, Settings
 from tests.server import ROOT, SECRET, TOOLS, environment
 
 GOOD = {"DATABASE_URL": "mysql://auth:pw@db.internal:3307/app", "JWT_SECRET": SECRET}

@@ -55,15 +55,6 @@ async def test_an_access_token_lives_for_jwt_expiry(start: StartClient, new_name
             assert answer.status_code == status, seconds
 
 
-async def test_verify_names_the_user_as_the_token_does_after_a_logout(
-    client: httpx.AsyncClient, tokens: dict[str, str]
-) -> None:
-    """Verify asks nobody: an access token outlives its session until it expires."""
-    await client.post("/auth/logout", json={"refreshToken": tokens["refreshToken"]})
-    answer = await client.get("/auth/verify", headers=bearer(tokens["token"]))
-    assert answer.status_code == 200
-
-
 async def test_the_short_way_and_the_long_way_give_one_answer(
     client: httpx.AsyncClient, tokens: dict[str, str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from service.database import Database
 
-REQUIRED = ("0001.create-users", "0002.create-refresh-tokens")
+REQUIRED = ("0001.create-users", "0002.create-refresh-tokens", "0003.describe-sessions", "0004.create-revocations")
 
 
 async def find_missing(database: Database) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.database import Database, DuplicateKey, moment
+from service.database import Database, DuplicateKey, Statements, moment
 
 # Look-ups by many ids force the primary key: after a restore InnoDB takes a large table to be nearly empty for a while,
 # and MariaDB would read it from end to end.
@@ -19,19 +19,43 @@ class Session:
     generation: int
     rotated_at: int
     expires_at: int
+    last_used_at: int
 
 
-async def insert(database: Database, session: Session) -> bool:
-    """Stores a new session, made when it was `rotated_at`; False if its user is gone."""
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session as its user sees it. Times are seconds since 1970; where it stays, its last use is exact to an hour.
+
+    `user_agent` is what the client said of itself, and `ip` the address it came from, as they were stored.
+    """
+
+    id: str
+    created_at: int
+    last_used_at: int
+    user_agent: str | None
+    ip: str | None
+
+
+async def insert(
+    database: Database, session: Session, *, password_hash: str, user_agent: str | None, ip: str | None
+) -> bool:
+    """Stores a new session, made when it was `rotated_at`; False if its user is gone or has another hash by now.
+
+    What the client says of itself is cut to its column.
+    """
     statement = """
-        insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
-        select %s, id, %s, %s, %s, %s
+        insert into refresh_tokens
+            (id, user_id, generation, rotated_at, expires_at, created_at, last_used_at, user_agent, ip)
+        select %s, id, %s, %s, %s, %s, %s, left(%s, 255), left(%s, 45)
         from users
         where id = %s
+          and password_hash = %s
+        lock in share mode
     """
     now, until = moment(session.rotated_at), moment(session.expires_at)
+    values = (session.id, session.generation, now, until, now, now, user_agent, ip)
     try:
-        return await database.execute(statement, session.id, session.generation, now, until, now, session.user_id) == 1
+        return await database.execute(statement, *values, session.user_id, password_hash) == 1
     except DuplicateKey:
         return True  # a lost connection made the insert run twice; the id is ours
 
@@ -44,12 +68,29 @@ async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
                username,
                generation,
                timestampdiff(second, '1970-01-01', rotated_at),
-               timestampdiff(second, '1970-01-01', expires_at)
+               timestampdiff(second, '1970-01-01', expires_at),
+               timestampdiff(second, '1970-01-01', coalesce(last_used_at, rotated_at))
         from refresh_tokens force index (primary)
         join users on users.id = user_id
         where refresh_tokens.id in %s
     """
     return [Session(*row) for row in await database.fetch_all(statement, tuple(session_ids))]
+
+
+async def find_of_user(database: Statements, user_id: str, now: int) -> list[OpenSession]:
+    """The user's sessions that have not expired `now`, the one used last first."""
+    statement = """
+        select id,
+               timestampdiff(second, '1970-01-01', created_at),
+               timestampdiff(second, '1970-01-01', coalesce(last_used_at, rotated_at)) as used,
+               user_agent,
+               ip
+        from refresh_tokens
+        where user_id = %s
+          and expires_at > %s
+        order by used desc, id desc
+    """
+    return [OpenSession(*row) for row in await database.fetch_all(statement, user_id, moment(now))]
 
 
 async def rotate(
@@ -63,24 +104,46 @@ async def rotate(
         update refresh_tokens force index (primary)
         set generation = generation + 1,
             rotated_at = %s,
+            last_used_at = %s,
             expires_at = least(%s, created_at + interval %s second)
         where id in %s
           and (id, generation) in %s
     """
     due = tuple(due)
     session_ids = tuple(session_id for session_id, _ in due)  # MariaDB scans the table for one pair without an id
-    values = (moment(now), moment(expires_at), max_age, session_ids, due)
+    values = (moment(now), moment(now), moment(expires_at), max_age, session_ids, due)
     await database.execute(statement, *values)
 
 
-async def delete(database: Database, session_id: str, user_id: str) -> None:
-    """Ends the user's session; it may be gone already."""
+async def note_use(database: Database, session_ids: Iterable[str], now: int) -> None:
+    """Says of the sessions, one at least, that they were used `now`, without a rotation."""
+    statement = """
+        update refresh_tokens force index (primary)
+        set last_used_at = %s
+        where id in %s
+    """
+    await database.execute(statement, moment(now), tuple(session_ids))
+
+
+async def lock(database: Statements, user_id: str, session_ids: Iterable[str]) -> list[str]:
+    """Those of the sessions, one at least, that are the user's; until the end of the transaction they are ours."""
+    statement = """
+        select id
+        from refresh_tokens force index (primary)
+        where id in %s
+          and user_id = %s
+        for update
+    """
+    return [row[0] for row in await database.fetch_all(statement, tuple(session_ids), user_id)]
+
+
+async def delete(database: Statements, session_ids: Iterable[str]) -> int:
+    """Deletes the sessions, one at least; returns how many there were."""
     statement = """
         delete from refresh_tokens
-        where id = %s
-          and user_id = %s
+        where id in %s
     """
-    await database.execute(statement, session_id, user_id)
+    return await database.execute(statement, tuple(session_ids))
 
 
 async def delete_expired(database: Database, now: int, limit: int) -> int:

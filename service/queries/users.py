@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from service.database import Database, DuplicateKey, moment
+from service.database import Database, DuplicateKey, Statements, moment
 from service.errors import UsernameTaken
 
 
@@ -41,12 +41,44 @@ async def find_by_key(database: Database, username_key: str) -> User | None:
     return User(*row) if row else None
 
 
-async def replace_password_hash(database: Database, user: User, new_hash: str) -> None:
-    """Puts the new hash in the place of the one that was read; a password changed meanwhile stays."""
+async def replace_password_hash(database: Statements, user: User, new_hash: str) -> bool:
+    """Puts the new hash in the place of the one that was read; False, and it stays, if that was changed meanwhile."""
     statement = """
         update users
         set password_hash = %s
         where id = %s
           and password_hash = %s
     """
-    await database.execute(statement, new_hash, user.id, user.password_hash)
+    return await database.execute(statement, new_hash, user.id, user.password_hash) == 1
+
+
+async def find(database: Database, user_id: str) -> User | None:
+    """The user with this id, or None."""
+    statement = """
+        select id, username, password_hash
+        from users
+        where id = %s
+    """
+    row = await database.fetch_one(statement, user_id)
+    return User(*row) if row else None
+
+
+async def lock(database: Statements, user_id: str) -> User | None:
+    """As `find`, and nobody else opens a session of the user or changes the row until the end of the transaction."""
+    statement = """
+        select id, username, password_hash
+        from users
+        where id = %s
+        for update
+    """
+    row = await database.fetch_one(statement, user_id)
+    return User(*row) if row else None
+
+
+async def delete(database: Statements, user_id: str) -> None:
+    """Deletes the user, whose sessions go too; may be gone already."""
+    statement = """
+        delete from users
+        where id = %s
+    """
+    await database.execute(statement, user_id)

@@ -14,6 +14,7 @@ from service.errors import (
     InvalidInput,
     InvalidToken,
     MissingToken,
+    SessionNotFound,
     Unavailable,
     UsernameTaken,
 )
@@ -24,6 +25,7 @@ STATUS: dict[type[AuthError], int] = {
     InvalidInput: 400,
     InvalidCredentials: 401,
     InvalidToken: 401,
+    SessionNotFound: 404,
     UsernameTaken: 409,
     Unavailable: 503,
 }

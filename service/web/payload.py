@@ -1,6 +1,7 @@
 """Reading requests and rendering answers; the names on the wire live only here."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -29,6 +30,19 @@ class RefreshToken(Wire, frozen=True, kw_only=True):
     refresh_token: Text
 
 
+class PasswordChange(Wire, frozen=True, kw_only=True):
+    current_password: Text
+    new_password: Text
+
+
+class Password(Wire, frozen=True, kw_only=True):
+    password: Text
+
+
+class Spared(Wire, frozen=True, kw_only=True):
+    keep_current: bool = False
+
+
 class TokenPair(Wire, frozen=True, kw_only=True):
     token: str
     refresh_token: str
@@ -37,6 +51,23 @@ class TokenPair(Wire, frozen=True, kw_only=True):
 class Done(Wire, frozen=True, kw_only=True):
     success: bool = True
     message: str
+
+
+class SessionsEnded(Done, frozen=True, kw_only=True):
+    tokens_deleted: int
+
+
+class Session(Wire, frozen=True, kw_only=True):
+    id: str
+    created_at: datetime
+    last_used_at: datetime
+    user_agent: str | None
+    ip: str | None
+    current: bool
+
+
+class Sessions(Wire, frozen=True, kw_only=True):
+    sessions: list[Session]
 
 
 class VerifiedUser(Wire, frozen=True, kw_only=True):
@@ -74,10 +105,21 @@ async def read(request: Request[Any], kind: type[W]) -> W:
     try:
         return msgspec.json.decode(body.decode("utf-8"), type=kind)
     except msgspec.ValidationError:
-        fields = " and ".join(field.encode_name for field in msgspec.structs.fields(kind))
-        raise MissingField(f"The body must hold {fields} as text that is not empty.") from None
+        raise MissingField(_wanted(kind)) from None
     except (ValueError, RecursionError):
         raise MalformedBody from None
+
+
+def _wanted(kind: type[Wire]) -> str:
+    fields = msgspec.structs.fields(kind)
+    names = " and ".join(field.encode_name for field in fields)
+    form = "text that is not empty" if all(field.required for field in fields) else "true or false, or not at all"
+    return f"The body must hold {names} as {form}."
+
+
+def has_body(request: Request[Any]) -> bool:
+    """Whether there is one, be it empty JSON; where it may be left out."""
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 async def _body(request: Request[Any]) -> bytes:
@@ -98,6 +140,11 @@ def bearer_token(request: Request[Any]) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise MissingToken
     return token.lstrip(" ")
+
+
+def time_of(seconds_since_1970: int) -> datetime:
+    """Rendered as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds_since_1970, UTC)
 
 
 encode = msgspec.json.Encoder().encode

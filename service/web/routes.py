@@ -7,19 +7,29 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service import auth
+from service.account import Account
 from service.auth import Auth
 from service.errors import InvalidToken
+from service.tokens import AccessClaims
 from service.web.errors import refuse
 from service.web.payload import (
     Credentials,
     Done,
+    Password,
+    PasswordChange,
     RefreshToken,
+    Session,
+    Sessions,
+    SessionsEnded,
+    Spared,
     TokenPair,
     Verified,
     VerifiedUser,
     bearer_token,
+    has_body,
     read,
     render,
+    time_of,
 )
 
 
@@ -27,6 +37,7 @@ class State(TypedDict):
     """What the lifespan hands to each request."""
 
     auth: Auth
+    account: Account
 
 
 async def signup(request: Request[State]) -> Response:
@@ -37,7 +48,13 @@ async def signup(request: Request[State]) -> Response:
 
 async def login(request: Request[State]) -> Response:
     body = await read(request, Credentials)
-    return _render_pair(await request.state["auth"].login(body.username, body.password))
+    pair = await request.state["auth"].login(
+        body.username,
+        body.password,
+        user_agent=request.headers.get("user-agent"),
+        ip=request.client.host if request.client else None,
+    )
+    return _render_pair(pair)
 
 
 async def verify(request: Request[State]) -> Response:
@@ -59,6 +76,54 @@ async def logout(request: Request[State]) -> Response:
     return render(Done(message="Logged out"))
 
 
+async def list_sessions(request: Request[State]) -> Response:
+    claims = _authorise(request)
+    found = await request.state["account"].list_sessions(claims)
+    sessions = [
+        Session(
+            id=session.id,
+            created_at=time_of(session.created_at),
+            last_used_at=time_of(session.last_used_at),
+            user_agent=session.user_agent,
+            ip=session.ip,
+            current=session.id == claims.sid,
+        )
+        for session in found
+    ]
+    return render(Sessions(sessions=sessions))
+
+
+async def end_session(request: Request[State]) -> Response:
+    claims = _authorise(request)
+    await request.state["account"].end_session(claims, request.path_params["id"])
+    return render(Done(message="Session ended"))
+
+
+async def end_sessions(request: Request[State]) -> Response:
+    claims = _authorise(request)
+    body = await read(request, Spared) if has_body(request) else Spared()
+    count = await request.state["account"].end_sessions(claims, keep_current=body.keep_current)
+    return render(SessionsEnded(tokens_deleted=count, message="Logged out everywhere"))
+
+
+async def change_password(request: Request[State]) -> Response:
+    claims = _authorise(request)
+    body = await read(request, PasswordChange)
+    await request.state["account"].change_password(claims, body.current_password, body.new_password)
+    return render(Done(message="Password changed"))
+
+
+async def delete_account(request: Request[State]) -> Response:
+    claims = _authorise(request)
+    body = await read(request, Password)
+    await request.state["account"].delete(claims, body.password)
+    return render(Done(message="Account deleted"))
+
+
+def _authorise(request: Request[State]) -> AccessClaims:
+    return request.state["auth"].verify(bearer_token(request))
+
+
 def _render_pair(pair: auth.TokenPair) -> Response:
     return render(TokenPair(token=pair.access, refresh_token=pair.refresh))
 
@@ -69,4 +134,9 @@ ROUTES = [
     Route("/auth/verify", verify, methods=["GET"]),
     Route("/auth/refresh", refresh, methods=["POST"]),
     Route("/auth/logout", logout, methods=["POST"]),
+    Route("/auth/sessions", list_sessions, methods=["GET"]),
+    Route("/auth/sessions/{id}", end_session, methods=["DELETE"]),
+    Route("/auth/logoutall", end_sessions, methods=["POST"]),
+    Route("/auth/password", change_password, methods=["PUT"]),
+    Route("/auth/account", delete_account, methods=["DELETE"]),
 ]

@@ -4,7 +4,7 @@ import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import InvalidToken
+from service.errors import AuthError
 from service.web.middleware import HEADERS, new_request_id
 from service.web.payload import Verified, VerifiedUser, encode
 
@@ -47,6 +47,6 @@ def _answer(scope: Scope) -> bytes | None:
         return None
     try:
         claims = scope["state"]["auth"].verify(tokens[0][7:].decode("latin-1"))
-    except InvalidToken:
+    except AuthError:
         return None
     return encode(Verified(user=VerifiedUser(username=claims.username)))

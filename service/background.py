@@ -1,0 +1,40 @@
+"""What a process does beside answering: it asks for its schema once, and deletes what has expired, for ever."""
+
+import asyncio
+import logging
+import os
+import random
+from contextlib import suppress
+
+from service.database import Database
+from service.errors import Unavailable
+from service.queries import migrations
+from service.sessions import Sessions
+
+STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
+PURGE_INTERVAL = 300  # seconds
+
+log = logging.getLogger(__name__)
+
+
+async def require_schema(database: Database) -> None:
+    """Exits when the database, as soon as it can be asked, says that a migration is missing."""
+    while True:
+        try:
+            missing = await migrations.find_missing(database)
+            break
+        except Unavailable:
+            await asyncio.sleep(1)
+    if missing:
+        log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
+        # An exception would pass through lifespan and event loop, and each would print a traceback of its own.
+        os._exit(STARTUP_FAILURE)
+
+
+async def purge(sessions: Sessions) -> None:
+    """Deletes what has expired for ever, a batch at a time; harmless when several processes do."""
+    while True:
+        await asyncio.sleep(PURGE_INTERVAL * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
+        with suppress(Unavailable):
+            while await sessions.purge():
+                await asyncio.sleep(0.1)

@@ -1,0 +1,103 @@
+"""A bounded pool of connections to the database; the only module that knows aiomysql."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TypeAlias
+
+import aiomysql
+import pymysql
+
+from service.settings import DatabaseAddress
+
+Connection: TypeAlias = aiomysql.Connection
+
+# The connection is of no more use: gone away, lost, out of step, closed by a timeout, killed, server shutting down.
+_LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053}
+_CANNOT_CONNECT = 2003
+_LONGEST_IDLE = 300  # seconds; well below any sensible wait_timeout
+_SESSION = (
+    "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
+    "innodb_lock_wait_timeout = %d"
+)
+
+
+class Pool:
+    """Lends `size` connections at most; a statement on one waits `lock_wait` seconds at most for a locked row.
+
+    Not aiomysql's pool: that makes everybody wait behind one slow handshake, never times out and is not fair.
+    """
+
+    def __init__(self, address: DatabaseAddress, *, size: int, lock_wait: int) -> None:
+        self._places = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+        self._connect = partial(
+            aiomysql.connect,
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            password=address.password,
+            db=address.name,
+            unix_socket=address.unix_socket,
+            charset="utf8mb4",
+            autocommit=True,
+            init_command=_SESSION % lock_wait,
+        )
+
+    def place(self) -> asyncio.Semaphore:
+        """To be held by whoever connects, for as long as it may try: waiting for it is fair."""
+        return self._places
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One connection, for the holder of a place. Lost or left in the middle of something, it is closed."""
+        connection = await self._acquire()
+        try:
+            yield connection
+        except pymysql.MySQLError as error:
+            if is_lost(error):
+                connection.close()
+                self._drop_idle()  # most likely they are lost too, and there is only one more attempt
+            raise
+        except BaseException:
+            connection.close()  # cancelled; an answer may still be under way
+            raise
+        finally:
+            if not connection.closed:
+                self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Says goodbye to the server on all idle connections, for a second at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while self._idle:
+                    await self._idle.pop().ensure_closed()
+        self._drop_idle()
+
+    async def _acquire(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if asyncio.get_running_loop().time() - connection.last_usage < _LONGEST_IDLE:
+                return connection
+            connection.close()
+        try:
+            return await self._connect()
+        except (struct.error, IndexError, ValueError) as error:  # what answers there does not speak the protocol
+            raise pymysql.OperationalError(_CANNOT_CONNECT, repr(error)) from error
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+def code_of(error: pymysql.MySQLError) -> int:
+    """The server's or the client's error number; 0 where the driver gives only a text."""
+    code = error.args[0] if error.args else 0
+    return code if isinstance(code, int) else 0
+
+
+def is_lost(error: pymysql.MySQLError) -> bool:
+    """Whether the error says that its connection is of no more use."""
+    return code_of(error) in _LOST

@@ -1,0 +1,62 @@
+"""The table `revocations`: one row a session that was ended before its access tokens expired."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from service.database import Statements
+
+
+class Revocation(NamedTuple):
+    """That a session has ended; `id` follows the order of the ends, nearly."""
+
+    id: int
+    session_id: str
+
+
+async def insert(database: Statements, session_ids: Iterable[str], lifetime: int) -> None:
+    """Notes for `lifetime` seconds that the sessions, one at least and still there, have ended."""
+    statement = """
+        insert into revocations (session_id, expires_at)
+        select id, utc_timestamp(6) + interval %s second
+        from refresh_tokens
+        where id in %s
+    """
+    await database.execute(statement, lifetime, tuple(session_ids))
+
+
+async def find_after(database: Statements, last_id: int, limit: int) -> list[Revocation]:
+    """The next `limit` rows past `last_id`, in the order of their ids.
+
+    Where there are none past it, the last row of all: when even that is before it, the table was restored.
+    """
+    statement = """
+        select id, session_id
+        from revocations
+        where id >= least(%s, (select coalesce(max(id), 0) from revocations))
+        order by id
+        limit %s
+    """
+    return [Revocation(*row) for row in await database.fetch_all(statement, last_id + 1, limit)]
+
+
+async def find_last_before(database: Statements, seconds: int) -> int:
+    """The last id among the rows that expire within so many seconds; 0 if there is none."""
+    statement = """
+        select id
+        from revocations
+        where expires_at <= utc_timestamp(6) + interval %s second
+        order by expires_at desc, id desc
+        limit 1
+    """
+    row = await database.fetch_one(statement, seconds)
+    return int(row[0]) if row else 0
+
+
+async def delete_expired(database: Statements, limit: int) -> int:
+    """Deletes up to `limit` rows that say nothing any more; returns how many."""
+    statement = """
+        delete from revocations
+        where expires_at <= utc_timestamp(6)
+        limit %s
+    """
+    return await database.execute(statement, limit)

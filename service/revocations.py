@@ -1,0 +1,103 @@
+"""Which sessions have ended while access tokens of theirs are genuine: read from the database, known in memory."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from service.database import Database, Statements
+from service.errors import SessionRevoked, StaleRevocations, Unavailable
+from service.queries import revocations
+
+OVERLAP = 30  # seconds; a transaction that began that long ago may still commit a row with an earlier id
+GRACE = 60  # seconds; what the clocks of machines, and a refresh under way, may add to an access token's life
+PAGE = 5000  # rows read in one turn of the event loop
+
+log = logging.getLogger(__name__)
+
+
+class Revocations:
+    """Every process reads them twice in an `interval`, so that each knows of an end before one has passed. 0 is never.
+
+    `lifetime` is that of an access token, after which nobody need know any more. `max_age` is how old the knowledge
+    may be; without one, the last is used for as long as the database is away. All are seconds.
+    """
+
+    def __init__(self, database: Database, *, interval: float, lifetime: int, max_age: float | None = None) -> None:
+        self._database = database
+        self._interval = interval
+        self._lifetime = lifetime + GRACE
+        self._max_age = max_age
+        # Two generations: who is in either has ended, and the older is dropped whole when the younger is old enough.
+        self._young: set[str] = set()
+        self._old: set[str] = set()
+        self._turned_at = time.monotonic()
+        self._read_at = float("-inf")
+        self.known = asyncio.Event()  # that the first reading is done, or none is wanted
+        self._seen: deque[tuple[float, int]] = deque()  # when a reading began, and the last id that it saw
+
+    def require_live(self, session_id: str) -> None:
+        """Raises SessionRevoked when the session is known to have ended, StaleRevocations when too little is known."""
+        if session_id in self._young or session_id in self._old:
+            raise SessionRevoked
+        if self._max_age is not None and self.age > self._max_age:
+            raise StaleRevocations
+
+    @property
+    def age(self) -> float:
+        """Seconds since the knowledge was complete; infinite before the first reading."""
+        return time.monotonic() - self._read_at
+
+    async def record(self, transaction: Statements, session_ids: list[str]) -> None:
+        """Tells all processes, as a part of the transaction that ends the sessions, one at least."""
+        if self._interval:
+            await revocations.insert(transaction, session_ids, self._lifetime)
+
+    def add(self, session_ids: Iterable[str]) -> None:
+        """Tells this process at once."""
+        if self._interval:
+            self._young.update(session_ids)
+
+    async def follow(self) -> None:
+        """Reads for ever; a database that is away changes nothing but the age of what is known."""
+        failing = False
+        while self._interval:
+            try:
+                await self.read()
+            except Exception as error:  # whatever it is: the next reading may succeed, and without one nothing bites
+                if not failing:
+                    log.warning("revocations_unread", exc_info=not isinstance(error, Unavailable))
+                failing = True
+            else:
+                if failing:
+                    log.info("revocations_read")
+                failing = False
+            await asyncio.sleep(self._interval / 2)
+        self.known.set()
+
+    async def read(self) -> None:
+        """Learns of the sessions that ended since the last reading, and a little before. Raises Unavailable."""
+        now = time.monotonic()
+        if not self._seen:
+            settled = await revocations.find_last_before(self._database, self._lifetime - OVERLAP)
+            self._seen.append((now, settled))
+            last = 0
+        else:
+            last = self._seen[0][1]
+        while rows := await revocations.find_after(self._database, last, PAGE):
+            if rows[-1].id < last:  # the table was restored, and counts anew
+                self._seen.clear()
+                await self.read()
+                return
+            self.add(row.session_id for row in rows)
+            last = rows[-1].id
+            if len(rows) < PAGE:
+                break
+        self._seen.append((now, last))
+        while len(self._seen) > 1 and self._seen[1][0] <= now - OVERLAP:
+            self._seen.popleft()
+        self._read_at = now
+        self.known.set()
+        if now - self._turned_at >= self._lifetime:
+            self._old, self._young, self._turned_at = self._young, set(), now

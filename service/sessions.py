@@ -1,0 +1,110 @@
+"""The life of a session but for its rotation: opened by a login, seen by its user, ended by many roads."""
+
+from collections.abc import Awaitable, Callable
+
+from uuid_utils.compat import uuid7
+
+from service.database import Database, Statements
+from service.queries import refresh_tokens, revocations, users
+from service.queries.refresh_tokens import OpenSession, Session
+from service.queries.users import User
+from service.revocations import Revocations
+
+PURGE_BATCH = 500
+EVER = 0  # 1970: sessions that have expired too, whose last access token may still be valid
+
+Also = Callable[[Statements, User | None], Awaitable[None]]
+
+
+class Sessions:
+    """Opens, lists and ends sessions. What is ended here ends its access tokens too, and that before it is answered.
+
+    A session lives for `lifetime` seconds, at most `max_age`, without a rotation; a user has at most `limit`. Whatever
+    needs the database raises Unavailable when it can't be had.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        revocations: Revocations,
+        *,
+        lifetime: int,
+        max_age: int,
+        limit: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._revocations = revocations
+        self._lifetime = min(lifetime, max_age)
+        self._limit = limit
+        self._clock = clock
+
+    async def open(self, user: User, *, user_agent: str | None, ip: str | None) -> Session | None:
+        """A new session; the one used least recently past the limit ends.
+
+        None if the user is gone, or has another password hash than the one that was compared.
+        """
+        now = int(self._clock())
+        session = Session(
+            id=str(uuid7()),
+            user_id=user.id,
+            username=user.username,
+            generation=0,
+            rotated_at=now,
+            expires_at=now + self._lifetime,
+            last_used_at=now,
+        )
+        said = {"user_agent": user_agent, "ip": ip}
+        if not await refresh_tokens.insert(self._database, session, password_hash=user.password_hash, **said):
+            return None
+        # All logins at once see one order, and so end the same ones: none spares its own.
+        if surplus := (await self.of_user(user.id))[self._limit :]:
+            await self.end(user.id, [other.id for other in surplus])
+        return session
+
+    async def of_user(self, user_id: str) -> list[OpenSession]:
+        """The user's live sessions, the one used last first."""
+        return await refresh_tokens.find_of_user(self._database, user_id, int(self._clock()))
+
+    async def end(self, user_id: str, session_ids: list[str]) -> int:
+        """Ends those of the sessions that are the user's; returns how many, since some may be gone already."""
+
+        async def work(transaction: Statements) -> list[str]:
+            return await self._end(transaction, user_id, session_ids)
+
+        return await self._transact(work)
+
+    async def end_all(self, user_id: str, *, spare: str | None = None, also: Also | None = None) -> int:
+        """Ends all of the user's sessions but the one to spare, and what is `also` to be done: together or not at all.
+
+        Returns how many. Raises what `also` raises.
+        """
+
+        async def work(transaction: Statements) -> list[str]:
+            user = await users.lock(transaction, user_id)  # no login opens another one meanwhile
+            sessions = await refresh_tokens.find_of_user(transaction, user_id, EVER)
+            ended = await self._end(transaction, user_id, [each.id for each in sessions if each.id != spare])
+            if also is not None:
+                await also(transaction, user)
+            return ended
+
+        return await self._transact(work)
+
+    async def purge(self) -> bool:
+        """Deletes a batch of what has expired; True when there may be more."""
+        now = int(self._clock())
+        gone = await refresh_tokens.delete_expired(self._database, now, PURGE_BATCH)
+        unneeded = await revocations.delete_expired(self._database, PURGE_BATCH)
+        return PURGE_BATCH in {gone, unneeded}
+
+    async def _end(self, transaction: Statements, user_id: str, session_ids: list[str]) -> list[str]:
+        ended = await refresh_tokens.lock(transaction, user_id, session_ids) if session_ids else []
+        if ended:
+            await self._revocations.record(transaction, ended)
+            await refresh_tokens.delete(transaction, ended)
+        return ended
+
+    async def _transact(self, work: Callable[[Statements], Awaitable[list[str]]]) -> int:
+        ended = await self._database.transact(work)
+        self._revocations.add(ended)
+        return len(ended)

@@ -1,0 +1,328 @@
+"""Whatever ends a session ends its access tokens, on every process within REVOCATION_INTERVAL."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import httpx
+import pytest
+from pymysql.cursors import Cursor
+from uuid_utils.compat import uuid7
+
+from service import revocations
+from service.errors import SessionRevoked, StaleRevocations
+from service.localdb import LocalDatabase
+from service.revocations import Revocations
+from service.settings import DatabaseAddress
+from tests.conftest import PASSWORD, StartClient
+from tests.server import Server, claims_of, cursor_on
+from tests.test_database import pool
+from tests.test_sessions import Pair, is_over, log_in, refresh, sid, verify
+from tests.test_tokens import issuer
+from tests.test_verify import bearer
+
+ROUNDS = 1000
+
+
+@pytest.fixture(scope="module")
+def second(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Another process on the same database, where a user has three sessions at most."""
+    with Server(mariadb.url, tmp_path_factory.mktemp("second"), MAX_SESSIONS="3") as running:
+        yield running
+
+
+@pytest.fixture
+async def other(second: Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=second.url, timeout=30) as http:
+        yield http
+
+
+async def log_out(client: httpx.AsyncClient, pair: Pair, name: str) -> None:
+    await client.post("/auth/logout", json={"refreshToken": pair["refreshToken"]})
+
+
+async def end_it(client: httpx.AsyncClient, pair: Pair, name: str) -> None:
+    await client.delete(f"/auth/sessions/{sid(pair)}", headers=bearer(pair["token"]))
+
+
+async def end_all(client: httpx.AsyncClient, pair: Pair, name: str) -> None:
+    await client.post("/auth/logoutall", headers=bearer(pair["token"]))
+
+
+async def change_the_password(client: httpx.AsyncClient, pair: Pair, name: str) -> None:
+    headers = bearer((await log_in(client, name))["token"])
+    await client.put("/auth/password", json={"currentPassword": PASSWORD, "newPassword": "a new one"}, headers=headers)
+
+
+async def delete_the_account(client: httpx.AsyncClient, pair: Pair, name: str) -> None:
+    await client.request("DELETE", "/auth/account", json={"password": PASSWORD}, headers=bearer(pair["token"]))
+
+
+async def reuse_an_old_token(client: httpx.AsyncClient, pair: Pair, name: str) -> None:
+    successor = await refresh(client, pair)
+    assert (await refresh(client, successor.json())).status_code == 200
+    assert (await refresh(client, pair)).status_code == 401
+
+
+async def log_in_past_the_limit(client: httpx.AsyncClient, pair: Pair, name: str) -> None:
+    for _ in range(3):
+        await log_in(client, name)
+
+
+ROADS = [log_out, end_it, end_all, change_the_password, delete_the_account, reuse_an_old_token, log_in_past_the_limit]
+
+
+@pytest.mark.parametrize("end", ROADS)
+async def test_every_end_of_a_session_ends_its_access_tokens_here_and_elsewhere(
+    client: httpx.AsyncClient,
+    other: httpx.AsyncClient,
+    name: str,
+    end: Callable[[httpx.AsyncClient, Pair, str], Awaitable[None]],
+) -> None:
+    """Here before the answer, elsewhere within a second."""
+    pair = await log_in(other, name)
+    await asyncio.sleep(1.1)  # so that the session is older than the first
+    assert (await verify(client, pair)).status_code == (await verify(other, pair)).status_code == 200
+    await end(other, pair, name)
+    ended_at = time.monotonic()
+    assert await is_over(other, pair)
+    await asyncio.sleep(ended_at + 1 - time.monotonic())
+    assert await is_over(client, pair)
+
+
+async def test_of_1000_logouts_none_is_noticed_late_by_another_process(
+    client: httpx.AsyncClient, other: httpx.AsyncClient, tokens: Pair, name: str, sql: Cursor
+) -> None:
+    user, now = str(claims_of(tokens["token"])["sub"]), int(time.time())
+    opened = [str(uuid7()) for _ in range(ROUNDS)]
+    sql.executemany(
+        """
+        insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+        values (%s, %s, 0, from_unixtime(%s), from_unixtime(%s), from_unixtime(%s))
+        """,
+        [(session, user, now, now + 1000, now) for session in opened],
+    )
+    who = {"user_id": user, "username": name}
+    at_once = asyncio.Semaphore(8)
+    seen: list[tuple[int, int, int]] = []
+
+    async def play(session: str) -> None:
+        access = issuer.issue_access(session_id=session, now=now, **who)
+        lives = {"generation": 0, "issued_at": now, "expires_at": now + 1000}
+        token = issuer.issue_refresh(session_id=session, **who, **lives)  # type: ignore[arg-type]  # told apart by name
+        async with at_once:
+            before = await other.get("/auth/verify", headers=bearer(access))
+            logout = await client.post("/auth/logout", json={"refreshToken": token})
+        answered = time.monotonic()
+        await asyncio.sleep(answered + 1 - time.monotonic())
+        after = await other.get("/auth/verify", headers=bearer(access))
+        seen.append((before.status_code, logout.status_code, after.status_code))
+
+    await asyncio.gather(*map(play, opened))
+    assert seen == [(200, 200, 401)] * ROUNDS
+
+
+async def test_a_session_that_lives_verifies_while_others_end(
+    client: httpx.AsyncClient, other: httpx.AsyncClient, tokens: Pair, name: str
+) -> None:
+    for _ in range(3):
+        await log_out(client, await log_in(client, name), name)
+    await asyncio.sleep(1)
+    assert not await is_over(other, tokens)
+    assert not await is_over(client, tokens)
+
+
+async def test_an_interval_of_zero_leaves_access_tokens_alone(
+    start: StartClient, new_name: Callable[[], str], sql: Cursor
+) -> None:
+    """As the original does: an access token outlives its session until it expires."""
+    name = new_name()
+    async with start(revocation_interval=0) as client:
+        await client.post("/auth/signup", json={"username": name, "password": PASSWORD})
+        pair = await log_in(client, name)
+        await log_out(client, pair, name)
+        assert (await verify(client, pair)).status_code == 200
+        assert (await refresh(client, pair)).status_code == 401
+    sql.execute("select count(*) from revocations where session_id = %s", sid(pair))
+    assert sql.fetchone() == (0,)
+
+
+async def test_a_logout_is_noted_once_however_often_it_is_asked_for(
+    client: httpx.AsyncClient, tokens: Pair, sql: Cursor
+) -> None:
+    logout = {"refreshToken": tokens["refreshToken"]}
+    answers = await asyncio.gather(*(client.post("/auth/logout", json=logout) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    sql.execute("select count(*) from revocations where session_id = %s", sid(tokens))
+    assert sql.fetchone() == (1,)
+
+
+async def test_a_new_process_knows_of_what_ended_before_it_started(
+    client: httpx.AsyncClient, start: StartClient, tokens: Pair
+) -> None:
+    await client.post("/auth/logout", json={"refreshToken": tokens["refreshToken"]})
+    async with start() as late:
+        assert (await verify(late, tokens)).status_code == 401
+
+
+# The reading by itself.
+
+
+@pytest.fixture
+async def known(own_mariadb: LocalDatabase) -> AsyncIterator[Revocations]:
+    async with pool(own_mariadb.url, size=1) as database:
+        yield Revocations(database, interval=1, lifetime=300)
+
+
+def revoke(sql: Cursor, *sessions: str, seconds: int = 300 + revocations.GRACE) -> None:
+    rows = [(session, seconds) for session in sessions]
+    sql.executemany(
+        "insert into revocations (session_id, expires_at) values (%s, utc_timestamp(6) + interval %s second)", rows
+    )
+
+
+def is_known(known: Revocations, session: str) -> bool:
+    try:
+        known.require_live(session)
+    except SessionRevoked:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+async def test_a_revocation_that_is_committed_late_is_not_missed(
+    own_mariadb: LocalDatabase, known: Revocations, *, read_before: bool
+) -> None:
+    """It has an earlier id than one that was read; its transaction stays open across two readings."""
+    if read_before:
+        await known.read()
+    with cursor_on(own_mariadb.url) as slow, cursor_on(own_mariadb.url) as fast:
+        slow.execute("begin")
+        revoke(slow, "late")
+        revoke(fast, "early")
+        for _ in range(2):
+            await known.read()
+        assert is_known(known, "early")
+        assert not is_known(known, "late")
+        slow.execute("commit")
+        await known.read()
+        assert is_known(known, "late")
+
+
+async def test_a_reading_goes_back_no_further_than_it_must(
+    own_mariadb: LocalDatabase, known: Revocations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocations, "OVERLAP", 0)
+    with cursor_on(own_mariadb.url) as sql:
+        revoke(sql, "first", "second")
+        for _ in range(2):
+            await known.read()
+        sql.execute("update revocations set session_id = 'rewritten' where session_id = 'first'")
+        revoke(sql, "third")
+        await known.read()
+    assert [is_known(known, each) for each in ("first", "second", "third", "rewritten")] == [True, True, True, False]
+
+
+async def test_many_are_read_a_page_at_a_time(
+    own_mariadb: LocalDatabase, known: Revocations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocations, "PAGE", 10)
+    for round_ in range(3):
+        sessions = [f"{round_}-{number}" for number in range(30)]
+        with cursor_on(own_mariadb.url) as sql:
+            revoke(sql, *sessions)
+        await known.read()
+        assert all(is_known(known, session) for session in sessions)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_a_table_that_was_restored_is_read_from_its_beginning(
+    own_mariadb: LocalDatabase, known: Revocations, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Its counter went back, so that new rows have ids which were seen before."""
+    monkeypatch.setattr(revocations, "OVERLAP", 0)
+    with cursor_on(own_mariadb.url) as sql:
+        revoke(sql, *(f"old-{number}" for number in range(50)))
+        for _ in range(2):
+            await known.read()
+        sql.execute("truncate table revocations")
+        revoke(sql, *(f"kept-{number}" for number in range(rows)))
+        await known.read()
+        revoke(sql, "new")
+        await known.read()
+    assert is_known(known, "new")
+
+
+async def test_what_ended_long_ago_is_forgotten(known: Revocations, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is held for a life of access tokens at least, for two at most."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    known.add(["ended"])
+    for _ in range(2):
+        now[0] += 300 + revocations.GRACE - 1
+        await known.read()
+        assert is_known(known, "ended")
+    now[0] += 300 + revocations.GRACE
+    await known.read()
+    await known.read()
+    assert not is_known(known, "ended")
+
+
+async def test_without_a_database_verify_goes_on_with_what_was_known(
+    own_mariadb: LocalDatabase, start: StartClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And says so once, not at every reading."""
+    caplog.set_level(logging.INFO)
+    credentials = {"username": "ada", "password": PASSWORD}
+    async with start(database=DatabaseAddress.from_url(own_mariadb.url), database_timeout=0.2) as client:
+        await client.post("/auth/signup", json=credentials)
+        live, ended = await log_in(client, "ada"), await log_in(client, "ada")
+        await log_out(client, ended, "ada")
+        own_mariadb.stop()
+        await wait_for("revocations_unread", caplog)
+        await asyncio.sleep(1.2)  # two readings more
+        assert (await verify(client, live)).status_code == 200
+        assert (await verify(client, ended)).status_code == 401
+        own_mariadb.start()
+        await wait_for("revocations_read", caplog)
+    assert [record.message for record in caplog.records].count("revocations_unread") == 1
+
+
+async def test_a_maximum_age_makes_verify_refuse_to_guess(
+    own_mariadb: LocalDatabase, start: StartClient, new_name: Callable[[], str]
+) -> None:
+    """It fails closed, with a 503: nobody is logged out."""
+    address = DatabaseAddress.from_url(own_mariadb.url)
+    async with start(database=address, database_timeout=0.2, revocation_max_age=2) as client:
+        await client.post("/auth/signup", json={"username": "ada", "password": PASSWORD})
+        pair = await log_in(client, "ada")
+        own_mariadb.stop()
+        assert (await verify(client, pair)).status_code == 200
+        answer = await until(client, pair, 503)
+        assert answer.json()["code"] == "revocations_stale"
+        assert answer.headers["Retry-After"] == "1"
+        own_mariadb.start()
+        await until(client, pair, 200)
+
+
+async def test_how_old_the_knowledge_is(known: Revocations) -> None:
+    assert known.age == float("inf")
+    await known.read()
+    assert 0 <= known.age < 5
+    strict = Revocations(known._database, interval=1, lifetime=300, max_age=1)  # the same database
+    with pytest.raises(StaleRevocations):
+        strict.require_live("any")
+
+
+async def wait_for(event: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with asyncio.timeout(20):
+        while event not in [record.message for record in caplog.records]:
+            await asyncio.sleep(0.01)
+
+
+async def until(client: httpx.AsyncClient, pair: Pair, status: int) -> httpx.Response:
+    async with asyncio.timeout(20):
+        while (answer := await verify(client, pair)).status_code != status:
+            await asyncio.sleep(0.01)
+    return answer
