@@ -1,22 +1,12 @@
-"""What the operator may set. `Settings.from_env` is the only reader of the environment."""
+"""What the operator may set. The `from_env` of this module are the only readers of the environment."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
-_KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._\[:\]-]+")  # as browsers write it: RFC 6454 §6.1
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST_CLAIM = 200
-_TEN_YEARS = 3650 * 86400
-
-
-class InvalidSetting(ValueError):
-    """A setting is missing or unusable; the text names it and never quotes a secret."""
+from service.environment import Environment, InvalidSetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +47,51 @@ class DatabaseAddress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """What signs and verifies tokens, checked. `longest_lifetime` is that of any token; durations are seconds."""
+
+    jwt_algorithm: str = "HS256"
+    jwt_secret: bytes | None = field(default=None, repr=False)
+    jwt_secret_previous: tuple[bytes, ...] = field(default=(), repr=False)
+    jwt_keys: Path | None = None
+    jwks_max_age: int = 5 * 60
+    longest_lifetime: int = 7 * 86400
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "KeySettings":
+        """Reads and checks these settings alone. Raises InvalidSetting at the first one that is unusable."""
+        env = Environment(environ)
+        return cls(
+            jwt_algorithm=env.choice("JWT_ALGORITHM", cls.jwt_algorithm, ("HS256", "RS256", "ES256")),
+            jwt_secret=env.secret("JWT_SECRET"),
+            jwt_secret_previous=env.secrets("JWT_SECRET_PREVIOUS"),
+            jwt_keys=env.path("JWT_KEYS"),
+            jwks_max_age=env.duration("JWKS_MAX_AGE", cls.jwks_max_age),
+            longest_lifetime=max(
+                env.duration("JWT_EXPIRY", Settings.jwt_expiry), env.duration("REFRESH_EXPIRY", Settings.refresh_expiry)
+            ),
+        )
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """All that there are, the one that signs under HS256 first."""
+        return (*([self.jwt_secret] if self.jwt_secret else []), *self.jwt_secret_previous)
+
+    def require_signing(self) -> "KeySettings":
+        """Itself. Raises InvalidSetting when there is nothing to sign with."""
+        if self.jwt_algorithm == "HS256" and not self.jwt_secret:
+            raise InvalidSetting("JWT_SECRET is not set")
+        if self.jwt_algorithm != "HS256" and not self.jwt_keys:
+            raise InvalidSetting(f"JWT_KEYS is not set: JWT_ALGORITHM={self.jwt_algorithm} needs a folder of keys")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that can be set, checked. Durations are seconds."""
 
     database: DatabaseAddress
-    jwt_secret: bytes = field(repr=False)
+    keys: KeySettings
     jwt_expiry: int = 5 * 60
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -80,10 +110,10 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Reads and checks every setting. Raises InvalidSetting at the first one that is unusable."""
-        env = _Reader(environ)
+        env = Environment(environ)
         return cls(
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
-            jwt_secret=_secret(env.required("JWT_SECRET")),
+            keys=KeySettings.from_env(environ).require_signing(),
             jwt_expiry=env.duration("JWT_EXPIRY", cls.jwt_expiry),
             jwt_issuer=env.claim("JWT_ISSUER"),
             jwt_audience=env.claim("JWT_AUDIENCE"),
@@ -99,72 +129,3 @@ class Settings:
             cors_origins=env.origins("CORS_ORIGINS", "*"),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
         )
-
-
-def _secret(text: str) -> bytes:
-    secret = text.encode("utf-8", "surrogateescape")
-    if len(secret) < 32:  # RFC 7518 §3.2: a key of the hash's size or larger
-        raise InvalidSetting(f"JWT_SECRET must be 32 bytes at least; it has {len(secret)}")
-    if text == SAMPLE_SECRET or any(mark in secret for mark in _KEY_FILE_MARKS):
-        raise InvalidSetting("JWT_SECRET must be your own random text, no sample and no key file: openssl rand -hex 32")
-    return secret
-
-
-class _Reader:
-    """Reads one variable at a time; empty counts as absent, as it does in an `.env` file."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def text(self, name: str, default: str) -> str:
-        return self._environ.get(name, "").strip() or default
-
-    def required(self, name: str) -> str:
-        value = self.text(name, "")
-        if not value:
-            raise InvalidSetting(f"{name} is not set")
-        return value
-
-    def claim(self, name: str) -> str | None:
-        value = self.text(name, "")
-        if len(value) > _LONGEST_CLAIM or not value.isprintable():
-            raise InvalidSetting(
-                f"{name} must be text of {_LONGEST_CLAIM} characters at most: it stands in every token"
-            )
-        return value or None
-
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        text = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise InvalidSetting(f"{name} must be a whole number from {low} to {high}, not {text!r}")
-        return int(text)
-
-    def duration(self, name: str, default: int) -> int:
-        text = self.text(name, str(default))
-        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-        if not 0 < seconds <= _TEN_YEARS:
-            raise InvalidSetting(f"{name} must be a duration such as 300, 5m, 12h or 7d, not {text!r}")
-        return seconds
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, default).upper()
-        if value not in choices:
-            raise InvalidSetting(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-        return value
-
-    def origins(self, name: str, default: str) -> tuple[str, ...]:
-        origins = tuple(self.text(name, default).replace(",", " ").split())
-        for origin in origins:
-            if not _ORIGIN.fullmatch(origin):
-                raise InvalidSetting(
-                    f"{name} must hold origins such as https://app.example, *, or null; not {origin!r}"
-                )
-        return origins
-
-    def lines_of_file(self, name: str) -> frozenset[str]:
-        path = self.text(name, "")
-        try:
-            return frozenset(Path(path).read_text("utf-8").splitlines()) if path else frozenset()
-        except (OSError, UnicodeDecodeError):
-            raise InvalidSetting(f"{name} must name a readable UTF-8 file, not {path!r}") from None

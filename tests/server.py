@@ -1,5 +1,6 @@
 """The service as its operator runs it: a uvicorn process, found by its port."""
 
+import asyncio
 import base64
 import json
 import os
@@ -105,6 +106,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
+
+    async def logs(self, text: str, *, times: int = 1, seconds: float = 20) -> None:
+        """Waits until a text stands in the log, as many times as are asked for."""
+        async with asyncio.timeout(seconds):
+            while self.log.read_text().count(text) < times:
+                await asyncio.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         """Sends a signal and returns the exit code."""

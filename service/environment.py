@@ -1,0 +1,95 @@
+"""Environment variables, read and checked one at a time."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
+_KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._\[:\]-]+")  # as browsers write it: RFC 6454 §6.1
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_CLAIM = 200  # characters
+_TEN_YEARS = 3650 * 86400
+
+
+class InvalidSetting(ValueError):
+    """A setting is missing or unusable; the text names it and never quotes a secret."""
+
+
+class Environment:
+    """Reads one variable at a time; empty counts as absent, as it does in an `.env` file."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(name, "").strip() or default
+
+    def required(self, name: str) -> str:
+        value = self.text(name, "")
+        if not value:
+            raise InvalidSetting(f"{name} is not set")
+        return value
+
+    def path(self, name: str) -> Path | None:
+        text = self.text(name, "")
+        return Path(text) if text else None
+
+    def secret(self, name: str) -> bytes | None:
+        text = self.text(name, "")
+        return _secret(name, text) if text else None
+
+    def secrets(self, name: str) -> tuple[bytes, ...]:
+        texts = (text.strip() for text in self.text(name, "").split(","))
+        return tuple(_secret(f"each of {name}, between commas,", text) for text in texts if text)
+
+    def claim(self, name: str) -> str | None:
+        value = self.text(name, "")
+        if len(value) > LONGEST_CLAIM or not value.isprintable():
+            raise InvalidSetting(f"{name} must be text of {LONGEST_CLAIM} characters at most: it stands in every token")
+        return value or None
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        text = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise InvalidSetting(f"{name} must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    def duration(self, name: str, default: int) -> int:
+        text = self.text(name, str(default))
+        match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
+        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+        if not 0 < seconds <= _TEN_YEARS:
+            raise InvalidSetting(f"{name} must be a duration such as 300, 5m, 12h or 7d, not {text!r}")
+        return seconds
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default).upper()
+        if value not in choices:
+            raise InvalidSetting(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    def origins(self, name: str, default: str) -> tuple[str, ...]:
+        origins = tuple(self.text(name, default).replace(",", " ").split())
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise InvalidSetting(
+                    f"{name} must hold origins such as https://app.example, *, or null; not {origin!r}"
+                )
+        return origins
+
+    def lines_of_file(self, name: str) -> frozenset[str]:
+        path = self.text(name, "")
+        try:
+            return frozenset(Path(path).read_text("utf-8").splitlines()) if path else frozenset()
+        except (OSError, UnicodeDecodeError):
+            raise InvalidSetting(f"{name} must name a readable UTF-8 file, not {path!r}") from None
+
+
+def _secret(name: str, text: str) -> bytes:
+    secret = text.encode("utf-8", "surrogateescape")
+    if len(secret) < 32:  # RFC 7518 §3.2: a key of the hash's size or larger
+        raise InvalidSetting(f"{name} must be 32 bytes at least; it has {len(secret)}")
+    if text == SAMPLE_SECRET or any(mark in secret for mark in _KEY_FILE_MARKS):
+        raise InvalidSetting(f"{name} must be your own random text, no sample and no key file: openssl rand -hex 32")
+    return secret
