@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.rows import connect
 from bench.seed import SECRET
+from service.keys import KeyRing, secret_key
 from service.tokens import Tokens
 
 SAMPLE = 20_000  # sessions that are refreshed, or all where there are fewer
@@ -31,7 +32,7 @@ def bytes_a_session(url: str, size: int) -> float:
 
 def write_tokens(path: Path, url: str, size: int, *, behind: int) -> None:
     """Writes refresh tokens of sessions from all over the table, a line each, so many generations behind them."""
-    tokens = Tokens(SECRET.encode(), access_lifetime=3600)
+    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=3600)
     with connect(url) as cursor:
         cursor.execute(_SAMPLE, (max(1, size // SAMPLE), SAMPLE))
         lines = [

@@ -15,6 +15,7 @@ import pymysql
 from uuid_utils.compat import uuid7
 
 from bench.progress import counted
+from service.keys import KeyRing, secret_key
 from service.settings import DatabaseAddress
 from service.tokens import Tokens
 
@@ -26,7 +27,7 @@ R = TypeVar("R")
 
 def seed(url: str, folder: Path, *, users: int, sessions: int) -> None:
     """Writes logins, signups, access and refresh tokens, a line each, to files in `folder`."""
-    tokens = Tokens(SECRET.encode(), access_lifetime=3600)
+    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=3600)
     address = DatabaseAddress.from_url(url)
     account: dict[str, Any] = {"user": address.user, "password": address.password}
     now = int(time.time())

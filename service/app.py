@@ -20,6 +20,8 @@ from service.auth import Auth
 from service.background import STARTUP_FAILURE
 from service.database import Database
 from service.environment import InvalidSetting
+from service.keys import UnusableKey
+from service.keywatch import KeyWatch
 from service.passwords import Passwords
 from service.revocations import Revocations
 from service.rotation import Rotation
@@ -27,6 +29,7 @@ from service.sessions import Sessions
 from service.settings import Settings
 from service.tokens import Tokens
 from service.web.errors import HANDLERS, LastResort
+from service.web.jwks import jwks_route
 from service.web.middleware import CORS, RequestLog
 from service.web.routes import ROUTES, State
 from service.web.shortcut import VerifyShortcut
@@ -37,14 +40,17 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings | None = None, clock: Callable[[], float] = time.time) -> Starlette:
     """The ASGI application; for `uvicorn --factory`, which gives no settings, from the environment.
 
-    Exits with one line when the environment is unusable.
+    Exits with one line when the settings, or the keys that they name, are unusable.
     """
-    if settings is None:
-        try:
-            settings = Settings.from_env()
-        except InvalidSetting as error:
-            sys.stderr.write(f"mstack-auth: {error}\n")
-            raise SystemExit(STARTUP_FAILURE) from None
+    is_own_process = settings is None
+    try:
+        settings = settings or Settings.from_env()
+        keys = KeyWatch(settings.keys.jwt_algorithm, settings.keys.secrets, settings.keys.jwt_keys)
+    except (InvalidSetting, UnusableKey) as error:
+        subject = "JWT_KEYS: " if isinstance(error, UnusableKey) else ""
+        sys.stderr.write(f"mstack-auth: {subject}{error}\n")
+        raise SystemExit(STARTUP_FAILURE) from None
+    if is_own_process:
         logs.configure(settings.log_level)
         # A hundred requests in flight are no garbage, though by default their number alone would start a collection.
         gc.freeze()
@@ -52,7 +58,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
     if "*" in settings.cors_origins:
         log.warning("cors_any_origin", extra={"hint": "set CORS_ORIGINS to the origins of your pages"})
     app = Starlette(
-        routes=ROUTES,
+        routes=[*ROUTES, jwks_route(settings.keys.jwks_max_age)],
         middleware=[
             Middleware(VerifyShortcut),
             Middleware(RequestLog),
@@ -66,14 +72,14 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
             Middleware(LastResort),
         ],
         exception_handlers=HANDLERS,
-        lifespan=_lifespan(settings, clock),
+        lifespan=_lifespan(settings, keys, clock),
     )
     app.router.redirect_slashes = False
     return app
 
 
 def _lifespan(
-    settings: Settings, clock: Callable[[], float]
+    settings: Settings, keys: KeyWatch, clock: Callable[[], float]
 ) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -85,10 +91,7 @@ def _lifespan(
             blocklist=settings.password_blocklist,
         )
         tokens = Tokens(
-            settings.jwt_secret,
-            access_lifetime=settings.jwt_expiry,
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
+            keys.ring, access_lifetime=settings.jwt_expiry, issuer=settings.jwt_issuer, audience=settings.jwt_audience
         )
         connect = partial(Database, settings.database, timeout=settings.database_timeout)
         database = connect(size=settings.pool_size)
@@ -123,7 +126,8 @@ def _lifespan(
             await background.require_schema(database)
             await revocations.follow()
 
-        tasks = [asyncio.create_task(keep_up()), asyncio.create_task(background.purge(sessions))]
+        work = (keep_up(), background.purge(sessions), keys.follow(tokens.use))
+        tasks = [asyncio.create_task(each) for each in work]
         # Time for a wrong schema to be found before the first request; a database that is down is not waited for.
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):

@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
+_KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._\[:\]-]+")  # as browsers write it: RFC 6454 §6.1
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_LONGEST_CLAIM = 200
+LONGEST_CLAIM = 200  # characters
 _TEN_YEARS = 3650 * 86400
 
 
@@ -29,12 +31,22 @@ class Environment:
             raise InvalidSetting(f"{name} is not set")
         return value
 
+    def path(self, name: str) -> Path | None:
+        text = self.text(name, "")
+        return Path(text) if text else None
+
+    def secret(self, name: str) -> bytes | None:
+        text = self.text(name, "")
+        return _secret(name, text) if text else None
+
+    def secrets(self, name: str) -> tuple[bytes, ...]:
+        texts = (text.strip() for text in self.text(name, "").split(","))
+        return tuple(_secret(f"each of {name}, between commas,", text) for text in texts if text)
+
     def claim(self, name: str) -> str | None:
         value = self.text(name, "")
-        if len(value) > _LONGEST_CLAIM or not value.isprintable():
-            raise InvalidSetting(
-                f"{name} must be text of {_LONGEST_CLAIM} characters at most: it stands in every token"
-            )
+        if len(value) > LONGEST_CLAIM or not value.isprintable():
+            raise InvalidSetting(f"{name} must be text of {LONGEST_CLAIM} characters at most: it stands in every token")
         return value or None
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
@@ -75,3 +87,12 @@ class Environment:
             return frozenset(Path(path).read_text("utf-8").splitlines()) if path else frozenset()
         except (OSError, UnicodeDecodeError):
             raise InvalidSetting(f"{name} must name a readable UTF-8 file, not {path!r}") from None
+
+
+def _secret(name: str, text: str) -> bytes:
+    secret = text.encode("utf-8", "surrogateescape")
+    if len(secret) < 32:  # RFC 7518 §3.2: a key of the hash's size or larger
+        raise InvalidSetting(f"{name} must be 32 bytes at least; it has {len(secret)}")
+    if text == SAMPLE_SECRET or any(mark in secret for mark in _KEY_FILE_MARKS):
+        raise InvalidSetting(f"{name} must be your own random text, no sample and no key file: openssl rand -hex 32")
+    return secret

@@ -1,14 +1,12 @@
-"""What the operator may set. `Settings.from_env` is the only reader of the environment."""
+"""What the operator may set. The `from_env` of this module are the only readers of the environment."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from service.environment import Environment, InvalidSetting
-
-SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
-_KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +47,51 @@ class DatabaseAddress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """What signs and verifies tokens, checked. `longest_lifetime` is that of any token; durations are seconds."""
+
+    jwt_algorithm: str = "HS256"
+    jwt_secret: bytes | None = field(default=None, repr=False)
+    jwt_secret_previous: tuple[bytes, ...] = field(default=(), repr=False)
+    jwt_keys: Path | None = None
+    jwks_max_age: int = 5 * 60
+    longest_lifetime: int = 7 * 86400
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "KeySettings":
+        """Reads and checks these settings alone. Raises InvalidSetting at the first one that is unusable."""
+        env = Environment(environ)
+        return cls(
+            jwt_algorithm=env.choice("JWT_ALGORITHM", cls.jwt_algorithm, ("HS256", "RS256", "ES256")),
+            jwt_secret=env.secret("JWT_SECRET"),
+            jwt_secret_previous=env.secrets("JWT_SECRET_PREVIOUS"),
+            jwt_keys=env.path("JWT_KEYS"),
+            jwks_max_age=env.duration("JWKS_MAX_AGE", cls.jwks_max_age),
+            longest_lifetime=max(
+                env.duration("JWT_EXPIRY", Settings.jwt_expiry), env.duration("REFRESH_EXPIRY", Settings.refresh_expiry)
+            ),
+        )
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """All that there are, the one that signs under HS256 first."""
+        return (*([self.jwt_secret] if self.jwt_secret else []), *self.jwt_secret_previous)
+
+    def require_signing(self) -> "KeySettings":
+        """Itself. Raises InvalidSetting when there is nothing to sign with."""
+        if self.jwt_algorithm == "HS256" and not self.jwt_secret:
+            raise InvalidSetting("JWT_SECRET is not set")
+        if self.jwt_algorithm != "HS256" and not self.jwt_keys:
+            raise InvalidSetting(f"JWT_KEYS is not set: JWT_ALGORITHM={self.jwt_algorithm} needs a folder of keys")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that can be set, checked. Durations are seconds."""
 
     database: DatabaseAddress
-    jwt_secret: bytes = field(repr=False)
+    keys: KeySettings
     jwt_expiry: int = 5 * 60
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
@@ -78,7 +116,7 @@ class Settings:
         env = Environment(environ)
         return cls(
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
-            jwt_secret=_secret(env.required("JWT_SECRET")),
+            keys=KeySettings.from_env(environ).require_signing(),
             jwt_expiry=env.duration("JWT_EXPIRY", cls.jwt_expiry),
             jwt_issuer=env.claim("JWT_ISSUER"),
             jwt_audience=env.claim("JWT_AUDIENCE"),
@@ -97,12 +135,3 @@ class Settings:
             cors_origins=env.origins("CORS_ORIGINS", "*"),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
         )
-
-
-def _secret(text: str) -> bytes:
-    secret = text.encode("utf-8", "surrogateescape")
-    if len(secret) < 32:  # RFC 7518 §3.2: a key of the hash's size or larger
-        raise InvalidSetting(f"JWT_SECRET must be 32 bytes at least; it has {len(secret)}")
-    if text == SAMPLE_SECRET or any(mark in secret for mark in _KEY_FILE_MARKS):
-        raise InvalidSetting("JWT_SECRET must be your own random text, no sample and no key file: openssl rand -hex 32")
-    return secret

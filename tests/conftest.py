@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.app import create_app
 from service.localdb import LocalDatabase, local_database
-from service.settings import DatabaseAddress, Settings
+from service.settings import DatabaseAddress, KeySettings, Settings
 from tests.server import SECRET, Server, cursor_on, migrate
 
 _numbers = itertools.count()
@@ -63,7 +63,9 @@ def sql(mariadb: LocalDatabase) -> Iterator[pymysql.cursors.Cursor]:
 @pytest.fixture
 def settings(mariadb: LocalDatabase) -> Settings:
     """Settings with cheap hashing, for a service inside the test."""
-    return Settings(database=DatabaseAddress.from_url(mariadb.url), jwt_secret=SECRET.encode(), bcrypt_rounds=4)
+    return Settings(
+        database=DatabaseAddress.from_url(mariadb.url), keys=KeySettings(jwt_secret=SECRET.encode()), bcrypt_rounds=4
+    )
 
 
 @pytest.fixture

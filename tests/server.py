@@ -1,5 +1,6 @@
 """The service as its operator runs it: a uvicorn process, found by its port."""
 
+import asyncio
 import base64
 import json
 import os
@@ -15,12 +16,15 @@ from typing import Any, Self
 import httpx
 import pymysql
 
+from service.keys import KeyRing, secret_key
 from service.localdb import free_port
 from service.settings import DatabaseAddress
+from service.tokens import Tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = Path(sys.executable).parent
 SECRET = "a-secret-for-tests-only-0123456789abcdef"
+ISSUER = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)  # signs as a service of the tests does
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -105,6 +109,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
+
+    async def logs(self, text: str, *, times: int = 1, seconds: float = 20) -> None:
+        """Waits until a text stands in the log, as many times as are asked for."""
+        async with asyncio.timeout(seconds):
+            while self.log.read_text().count(text) < times:
+                await asyncio.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         """Sends a signal and returns the exit code."""

@@ -9,8 +9,8 @@ from tests.server import ROOT
 
 ALLOWED = {
     "app": {
-        "account", "auth", "background", "database", "environment", "logs", "passwords", "revocations", "rotation",
-        "sessions", "settings", "tokens", "web",
+        "account", "auth", "background", "database", "environment", "keys", "keywatch", "logs", "passwords",
+        "revocations", "rotation", "sessions", "settings", "tokens", "web",
     },
     "web": {"account", "auth", "errors", "logs", "tokens", "web"},
     "auth": {
@@ -25,8 +25,13 @@ ALLOWED = {
     "database": {"errors", "pool", "settings"},
     "pool": {"settings"},
     "passwords": {"errors", "threads"},
-    "tokens": {"errors"},
+    "tokens": {"errors", "keys"},
     "usernames": {"errors"},
+    "keys": {"errors"},
+    "keyfolder": {"keys"},
+    "keyrotation": {"keyfolder", "keys"},
+    "keywatch": {"keyfolder", "keys"},
+    "cli": {"environment", "keyfolder", "keyrotation", "keys", "settings"},
     "dev": {"localdb", "mariadb"},
     "errors": set(),
     "localdb": {"mariadb"},
@@ -40,7 +45,9 @@ VENDORS = {
     "starlette": {"app", "web"},
     "aiomysql": {"pool"},
     "pymysql": {"database", "pool"},
-    "jose": {"tokens"},
+    "jose": {"keys"},
+    "cryptography": {"keys"},
+    "click": {"cli"},
     "passlib": {"passwords"},
     "bcrypt": {"passwords"},
     "precis_i18n": {"usernames"},

@@ -12,8 +12,7 @@ from service.localdb import LocalDatabase
 from service.queries import migrations
 from service.settings import DatabaseAddress
 from tests.conftest import PASSWORD, StartClient
-from tests.server import ROOT, SECRET, TOOLS, cursor_on, environment, migrate
-from tests.test_tokens import issuer
+from tests.server import ISSUER, ROOT, SECRET, TOOLS, cursor_on, environment, migrate
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
 CHEAP_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -141,7 +140,7 @@ async def test_everybody_stays_logged_in_through_an_upgrade_and_back(
     migrate(own_mariadb.url)
     who, lives = {"user_id": user, "username": "Ada"}, {"issued_at": now, "expires_at": now + 7 * 86400}
     tokens = {
-        session: issuer.issue_refresh(session_id=session, generation=generation, **who, **lives)  # type: ignore[arg-type]
+        session: ISSUER.issue_refresh(session_id=session, generation=generation, **who, **lives)  # type: ignore[arg-type]
         for session, generation in opened.items()
     }
     async with start(database=DatabaseAddress.from_url(own_mariadb.url)) as client:

@@ -11,7 +11,7 @@ import pytest
 
 from service.localdb import LocalDatabase, free_port, local_database
 from service.queries import migrations
-from service.settings import Settings
+from service.settings import KeySettings, Settings
 from tests.server import ROOT, Server, environment
 from tests.test_contract import every_error
 from tests.test_database_faults import as_root
@@ -117,7 +117,8 @@ def test_every_code_is_in_the_table_and_every_setting_in_the_sample() -> None:
     ours = {name for name in sample if not name.startswith("UVICORN_")}
     chapter = README.split("\n### Configuration\n")[1].split("\n### ")[0]
     assert ours == set(re.findall(r"`([A-Z]+_[A-Z_]+)`", chapter)) - {"UVICORN_"}
-    assert {name.lower() for name in ours} - set(Settings.__dataclass_fields__) == {"database_url"}
+    fields = {*Settings.__dataclass_fields__, *KeySettings.__dataclass_fields__}
+    assert {name.lower() for name in ours} - fields == {"database_url"}
 
 
 def test_the_migration_that_is_named_exists() -> None:

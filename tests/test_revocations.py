@@ -16,10 +16,9 @@ from service.localdb import LocalDatabase
 from service.revocations import Revocations
 from service.settings import DatabaseAddress
 from tests.conftest import PASSWORD, StartClient
-from tests.server import Server, claims_of, cursor_on
+from tests.server import ISSUER, Server, claims_of, cursor_on
 from tests.test_database import pool
 from tests.test_sessions import Pair, is_over, log_in, refresh, sid, verify
-from tests.test_tokens import issuer
 from tests.test_verify import bearer
 
 ROUNDS = 1000
@@ -108,9 +107,9 @@ async def test_of_1000_logouts_none_is_noticed_late_by_another_process(
     seen: list[tuple[int, int, int]] = []
 
     async def play(session: str) -> None:
-        access = issuer.issue_access(session_id=session, now=now, **who)
+        access = ISSUER.issue_access(session_id=session, now=now, **who)
         lives = {"generation": 0, "issued_at": now, "expires_at": now + 1000}
-        token = issuer.issue_refresh(session_id=session, **who, **lives)  # type: ignore[arg-type]  # told apart by name
+        token = ISSUER.issue_refresh(session_id=session, **who, **lives)  # type: ignore[arg-type]  # told apart by name
         async with at_once:
             before = await other.get("/auth/verify", headers=bearer(access))
             logout = await client.post("/auth/logout", json={"refreshToken": token})

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from service.environment import InvalidSetting
-from service.settings import SAMPLE_SECRET, DatabaseAddress, Settings
+from service.environment import SAMPLE_SECRET, InvalidSetting
+from service.settings import DatabaseAddress, KeySettings, Settings
 from tests.server import ROOT, SECRET, TOOLS, environment
 
 GOOD = {"DATABASE_URL": "mysql://auth:pw@db.internal:3307/app", "JWT_SECRET": SECRET}
@@ -33,6 +33,12 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("JWT_SECRET", "x" * 31),
         ("JWT_SECRET", SAMPLE_SECRET),
         ("JWT_SECRET", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"),
+        ("JWT_SECRET_PREVIOUS", "short"),
+        ("JWT_SECRET_PREVIOUS", f"{'y' * 32}, {'x' * 31}"),
+        ("JWT_SECRET_PREVIOUS", SAMPLE_SECRET),
+        ("JWT_ALGORITHM", "none"),
+        ("JWT_ALGORITHM", "HS512"),
+        ("JWKS_MAX_AGE", "0"),
         ("DATABASE_URL", ""),
         ("DATABASE_URL", "auth"),
         ("DATABASE_URL", "postgresql://auth:pw@db/app"),
@@ -129,6 +135,30 @@ def test_a_blocklist_is_read_line_by_line(tmp_path: Path) -> None:
         "password",
         "iloveyou123",
     }
+
+
+def test_all_secrets_verify_and_the_first_one_signs() -> None:
+    keys = Settings.from_env({**GOOD, "JWT_SECRET_PREVIOUS": f" {'y' * 32} , ,{'z' * 32}"}).keys
+    assert keys.secrets == (SECRET.encode(), b"y" * 32, b"z" * 32)
+    assert "y" * 32 not in repr(keys)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+def test_a_folder_of_keys_is_required_to_sign_with_one_and_a_secret_then_is_not(algorithm: str) -> None:
+    """REQUIREMENTS 5: and what there is of secrets goes on verifying."""
+    bare = {"DATABASE_URL": GOOD["DATABASE_URL"], "JWT_ALGORITHM": algorithm}
+    with pytest.raises(InvalidSetting, match=f"JWT_KEYS is not set: JWT_ALGORITHM={algorithm}"):
+        Settings.from_env({**bare, "JWT_SECRET": SECRET})
+    keys = Settings.from_env({**bare, "JWT_KEYS": "/etc/keys", "JWT_SECRET_PREVIOUS": SECRET}).keys
+    assert (keys.jwt_algorithm, keys.jwt_keys, keys.secrets) == (algorithm, Path("/etc/keys"), (SECRET.encode(),))
+    with pytest.raises(InvalidSetting, match="JWT_SECRET is not set"):
+        Settings.from_env({**bare, "JWT_ALGORITHM": "HS256", "JWT_KEYS": "/etc/keys"})
+
+
+def test_the_settings_of_keys_can_be_read_alone() -> None:
+    keys = KeySettings.from_env({"JWT_KEYS": "/etc/keys", "JWKS_MAX_AGE": "1h", "JWT_EXPIRY": "9d"})
+    assert (keys.jwks_max_age, keys.longest_lifetime) == (3600, 9 * 86400)
+    assert KeySettings.from_env({}) == KeySettings()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

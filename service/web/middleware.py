@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.logs import request_id
 from service.web.payload import render
 
-HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"vary", b"Origin")]
+_NO_STORE = (b"cache-control", b"no-store")
+_ON_ALL = [(b"x-content-type-options", b"nosniff"), (b"vary", b"Origin")]
+HEADERS = [_NO_STORE, *_ON_ALL]
 _WELL_FORMED_ID = re.compile(rb"[\w.:/+=-]{1,128}", re.ASCII)
 _MAX_PATH = 64  # characters; a token in a path does not get into the log whole
 
@@ -39,7 +41,9 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *HEADERS, (b"x-request-id", own_id.encode())]
+                may_be_stored = any(name == b"cache-control" for name, _ in message["headers"])
+                common = _ON_ALL if may_be_stored else HEADERS
+                message["headers"] = [*message["headers"], *common, (b"x-request-id", own_id.encode())]
             await send(message)
 
         try:

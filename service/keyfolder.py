@@ -1,0 +1,139 @@
+"""A folder of private keys, a PEM each, and `ring.json`, which says since when each is what and which one signs."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from service.keys import Key, UnusableKey, private_key
+
+RECORD = "ring.json"
+_UNFINISHED = ".unfinished"
+
+State = list[tuple[str, int, int, int]]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When a key was made (or first recorded), began to sign and ceased to: seconds since 1970."""
+
+    created: int
+    activated: int | None = None
+    superseded: int | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What `ring.json` holds: the kid that signs, and an entry for each kid."""
+
+    signing: str | None = None
+    keys: dict[str, Entry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a folder was found to hold. `signing` is a kid, `missing` are those that the record names and no PEM has."""
+
+    keys: dict[str, Key]
+    files: dict[str, list[Path]]
+    entries: dict[str, Entry]
+    signing: str | None
+    missing: frozenset[str]
+
+
+class KeyFolder:
+    """The files. What they mean for a rotation is `service.keyrotation`'s business."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._loaded: dict[bytes, Key] = {}
+
+    def state(self) -> State:
+        """Another one whenever a file was changed, at the price of a look at the folder. Raises UnusableKey."""
+        found = []
+        with self._refusing_what_is_unreadable(), os.scandir(self.path) as files:
+            for file in files:
+                if _is_pem(file.name) or file.name == RECORD:
+                    stat = file.stat()
+                    found.append((file.name, stat.st_ino, stat.st_ctime_ns, stat.st_size))
+        return sorted(found)
+
+    def read(self) -> Contents:
+        """What there is. Raises UnusableKey when any of it cannot be read."""
+        keys: dict[str, Key] = {}
+        files: dict[str, list[Path]] = {}
+        pems = set()
+        with self._refusing_what_is_unreadable():
+            record = self._record()
+            for path in sorted(path for path in self.path.iterdir() if _is_pem(path.name)):
+                pem = path.read_bytes()
+                # The check of an RSA key takes a tenth of a second, in which no other thread runs.
+                key = self._loaded[pem] = self._loaded.get(pem) or _key(path, pem)
+                pems.add(pem)
+                assert key.kid, "of a private key"
+                keys.setdefault(key.kid, key)
+                files.setdefault(key.kid, []).append(path)
+        self._loaded = {pem: self._loaded[pem] for pem in pems}
+        entries = record.keys if record else {}
+        # A single key needs no record: an operator's own, perhaps on a volume that cannot be written to.
+        signing = record.signing if record else next(iter(keys)) if len(keys) == 1 else None
+        missing = frozenset({*entries, *([signing] if signing else [])}) - frozenset(keys)
+        return Contents(keys=keys, files=files, entries=entries, signing=signing, missing=missing)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other writers out, in this process and in others; readers need no lock. Raises UnusableKey."""
+        with self._refusing_what_is_unreadable():
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def write_key(self, kid: str, pem: bytes) -> None:
+        """Puts a PEM there, whole or not at all."""
+        self._write(f"{kid}.pem", pem)
+
+    def write_record(self, record: Record) -> None:
+        """Puts another `ring.json` in the place of the one before, whole or not at all."""
+        self._write(RECORD, msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2) + b"\n")
+
+    def _write(self, name: str, data: bytes) -> None:
+        unfinished = self.path / _UNFINISHED
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(self.path / name)
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+    def _record(self) -> Record | None:
+        try:
+            return msgspec.json.decode((self.path / RECORD).read_bytes(), type=Record)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise UnusableKey(f"{self.path / RECORD}: {error}") from None
+
+    @contextmanager
+    def _refusing_what_is_unreadable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UnusableKey(f"{error.filename or self.path}: {error.strerror}") from None
+
+
+def _is_pem(name: str) -> bool:
+    return name.endswith(".pem") and not name.startswith(".")
+
+
+def _key(path: Path, pem: bytes) -> Key:
+    try:
+        return private_key(pem)
+    except UnusableKey as error:
+        raise UnusableKey(f"{path}: {error}") from None
