@@ -12,7 +12,7 @@ from service.queries import revocations
 
 OVERLAP = 30  # seconds; a transaction that began that long ago may still commit a row with an earlier id
 GRACE = 60  # seconds; what the clocks of machines, and a refresh under way, may add to an access token's life
-PAGE = 5000  # rows read in one turn of the event loop
+PAGE = 1000  # rows read in one turn of the event loop
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,9 @@ class Revocations:
         self._turned_at = time.monotonic()
         self._read_at = float("-inf")
         self.known = asyncio.Event()  # that the first reading is done, or none is wanted
-        self._seen: deque[tuple[float, int]] = deque()  # when a reading began, and the last id that it saw
+        self._last = 0  # the last id that is known
+        self._marks: deque[tuple[float, int]] = deque()  # when a reading began, and the last id that it knew of
+        self._unsettled: set[int] = set()  # the ids that are known past the first mark, where others may turn up
 
     def require_live(self, session_id: str) -> None:
         """Raises SessionRevoked when the session is known to have ended, StaleRevocations when too little is known."""
@@ -77,27 +79,46 @@ class Revocations:
         self.known.set()
 
     async def read(self) -> None:
-        """Learns of the sessions that ended since the last reading, and a little before. Raises Unavailable."""
+        """Learns of the sessions that ended since the last reading. Raises Unavailable.
+
+        Where nothing happened, one statement: it counts the rows of the last OVERLAP, since one that was committed late
+        may be before others that are known.
+        """
         now = time.monotonic()
-        if not self._seen:
-            settled = await revocations.find_last_before(self._database, self._lifetime - OVERLAP)
-            self._seen.append((now, settled))
-            last = 0
-        else:
-            last = self._seen[0][1]
-        while rows := await revocations.find_after(self._database, last, PAGE):
-            if rows[-1].id < last:  # the table was restored, and counts anew
-                self._seen.clear()
-                await self.read()
-                return
-            self.add(row.session_id for row in rows)
-            last = rows[-1].id
-            if len(rows) < PAGE:
-                break
-        self._seen.append((now, last))
-        while len(self._seen) > 1 and self._seen[1][0] <= now - OVERLAP:
-            self._seen.popleft()
+        if not self._marks:
+            self._marks.append((now, await revocations.find_last_before(self._database, self._lifetime - OVERLAP)))
+            await self._fetch(0)
+        _, settled = self._marks[0]
+        newest, count = await revocations.count_after(self._database, settled)
+        if newest < self._last:  # the table was restored, and counts anew
+            self._marks.clear()
+            self._unsettled.clear()
+            self._last = 0
+            await self.read()
+            return
+        if newest > self._last:
+            await self._fetch(self._last)
+        if count > len(self._unsettled):
+            await self._fetch(settled)
+        self._settle(now)
         self._read_at = now
         self.known.set()
         if now - self._turned_at >= self._lifetime:
             self._old, self._young, self._turned_at = self._young, set(), now
+
+    async def _fetch(self, last_id: int) -> None:
+        while rows := await revocations.find_after(self._database, last_id, PAGE):
+            last_id = rows[-1].id
+            self.add(row.session_id for row in rows)
+            self._unsettled.update(row.id for row in rows if row.id > self._marks[0][1])
+            self._last = max(self._last, last_id)
+            if len(rows) < PAGE:
+                break
+
+    def _settle(self, now: float) -> None:
+        self._marks.append((now, self._last))
+        before = self._marks[0]
+        while len(self._marks) > 1 and self._marks[1][0] <= now - OVERLAP:
+            self._marks.popleft()
+        if self._marks[0] != before:
+            self._unsettled = {each for each in self._unsettled if each > self._marks[0][1]}

@@ -24,19 +24,28 @@ async def insert(database: Statements, session_ids: Iterable[str], lifetime: int
     await database.execute(statement, lifetime, tuple(session_ids))
 
 
-async def find_after(database: Statements, last_id: int, limit: int) -> list[Revocation]:
-    """The next `limit` rows past `last_id`, in the order of their ids.
-
-    Where there are none past it, the last row of all: when even that is before it, the table was restored.
+async def count_after(database: Statements, last_id: int) -> tuple[int, int]:
+    """The last id of all, 0 if there is none, and how many rows are past `last_id`."""
+    statement = """
+        select (select coalesce(max(id), 0) from revocations), count(*)
+        from revocations
+        where id > %s
     """
+    row = await database.fetch_one(statement, last_id)
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+async def find_after(database: Statements, last_id: int, limit: int) -> list[Revocation]:
+    """The next `limit` rows past `last_id`, in the order of their ids."""
     statement = """
         select id, session_id
         from revocations
-        where id >= least(%s, (select coalesce(max(id), 0) from revocations))
+        where id > %s
         order by id
         limit %s
     """
-    return [Revocation(*row) for row in await database.fetch_all(statement, last_id + 1, limit)]
+    return [Revocation(*row) for row in await database.fetch_all(statement, last_id, limit)]
 
 
 async def find_last_before(database: Statements, seconds: int) -> int:
