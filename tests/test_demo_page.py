@@ -27,7 +27,11 @@ PAGE = ROOT / "tests" / "demo.html"
 PICTURES = ROOT / ".artifacts"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PATIENCE = 15_000  # ms
-BUTTONS = ("signup", "login", "verify", "refresh", "logout")
+OPEN_BUTTONS = ("signup", "login", "listKeys")  # for everybody, the others for those who are logged in
+OWN_BUTTONS = (
+    *("verify", "refresh", "logout"),
+    *("listSessions", "endOthers", "endAll", "changePassword", "deleteAccount"),
+)
 FLAGS = [
     "--disable-gpu",
     "--disable-quic",
@@ -61,6 +65,7 @@ class Demo:
         await self["password"].fill(PASSWORD)
         await self["login"].click()
         await expect(self["result"]).to_contain_text("Logged in.")
+        await expect(self["sessions"].get_by_text("this session")).to_be_visible()
 
     async def picture(self, name: str) -> None:
         """Keeps a picture of the whole page among the artifacts."""
@@ -128,7 +133,7 @@ def other_origin() -> Iterator[str]:
 async def press_all_five(demo: Demo, username: str, picture: str | None = None) -> None:
     """Signs up, logs in, verifies, refreshes and logs out, and looks at the page after each."""
     access, refresh = demo["accessToken"], demo["refreshToken"]
-    for identity in ("verify", "refresh", "logout"):
+    for identity in OWN_BUTTONS:
         await expect(demo[identity]).to_be_disabled()
         await expect(demo[identity]).to_contain_text("log in first")
 
@@ -169,6 +174,7 @@ async def press_all_five(demo: Demo, username: str, picture: str | None = None) 
         ["GET", "/auth/verify", "200"],
         ["POST", "/auth/refresh", "200"],
         ["GET", "/auth/verify", "200"],
+        ["GET", "/auth/sessions", "200"],
         ["POST", "/auth/login", "200"],
         ["POST", "/auth/signup", "200"],
     ]
@@ -280,10 +286,10 @@ async def test_all_buttons_rest_while_a_request_is_under_way(demo: OpenDemo, nam
         await window["password"].fill(PASSWORD)
         await window["login"].click()
         await asked.wait()
-        for identity in BUTTONS:
+        for identity in (*OPEN_BUTTONS, *OWN_BUTTONS):
             await expect(window[identity]).to_be_disabled()
         answer.set()
-        for identity in BUTTONS:
+        for identity in (*OPEN_BUTTONS, *OWN_BUTTONS):
             await expect(window[identity]).to_be_enabled()
         await expect(window["login"]).to_be_focused()
 
