@@ -17,8 +17,8 @@ from service.keys import KeyRing, secret_key
 from service.tokens import Tokens
 
 _ENDED = """
-    insert into revocations (session_id, expires_at)
-    select if(seq = 1, %s, uuid()), utc_timestamp() + interval 1 hour
+    insert into revocations (session_id, created_at, expires_at)
+    select if(seq = 1, %s, uuid()), utc_timestamp(), utc_timestamp() + interval 1 hour
     from seq_1_to_10000000
     where seq <= %s
 """

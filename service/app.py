@@ -34,6 +34,8 @@ from service.web.middleware import CORS, RequestLog
 from service.web.routes import ROUTES, State
 from service.web.shortcut import VerifyShortcut
 
+LONGEST_START = 30  # seconds
+
 log = logging.getLogger(__name__)
 
 
@@ -123,15 +125,19 @@ def _lifespan(
         )
 
         async def keep_up() -> None:
-            await background.require_schema(database)
+            await schema
             await revocations.follow()
 
-        work = (keep_up(), background.purge(sessions), keys.follow(tokens.use))
-        tasks = [asyncio.create_task(each) for each in work]
-        # Time for a wrong schema to be found before the first request; a database that is down is not waited for.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await revocations.known.wait()
+        schema = asyncio.create_task(background.persist(partial(background.require_schema, database)))
+        work = (keep_up, partial(background.purge, sessions), partial(keys.follow, tokens.use))
+        tasks = [schema, *(asyncio.create_task(background.persist(each)) for each in work)]
+        # Before the first request a wrong schema is found, and it is known which sessions have ended; but a database
+        # that is down is not waited for.
+        await asyncio.wait({schema}, timeout=0.5)
+        if schema.done():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_START):
+                    await revocations.known.wait()
         yield {"auth": auth, "account": account}
         for task in tasks:
             task.cancel()

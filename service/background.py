@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from service.database import Database
@@ -15,6 +16,17 @@ STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead
 PURGE_INTERVAL = 300  # seconds
 
 log = logging.getLogger(__name__)
+
+
+async def persist(work: Callable[[], Awaitable[None]]) -> None:
+    """Does the work, and begins again a second after whatever made it fail: nobody would notice that it has ended."""
+    while True:
+        try:
+            await work()
+            break
+        except Exception:
+            log.exception("background_failure")
+            await asyncio.sleep(1)
 
 
 async def require_schema(database: Database) -> None:

@@ -36,7 +36,7 @@ class Revocations:
         self._read_at = float("-inf")
         self.known = asyncio.Event()  # that the first reading is done, or none is wanted
         self._last = 0  # the last id that is known
-        self._marks: deque[tuple[float, int]] = deque()  # when a reading began, and the last id that it knew of
+        self._marks: deque[tuple[float, int]] = deque()  # when a reading was done, and the last id that it knew of
         self._unsettled: set[int] = set()  # the ids that are known past the first mark, where others may turn up
 
     def require_live(self, session_id: str) -> None:
@@ -67,9 +67,9 @@ class Revocations:
         while self._interval:
             try:
                 await self.read()
-            except Exception as error:  # whatever it is: the next reading may succeed, and without one nothing bites
+            except Unavailable:
                 if not failing:
-                    log.warning("revocations_unread", exc_info=not isinstance(error, Unavailable))
+                    log.warning("revocations_unread")
                 failing = True
             else:
                 if failing:
@@ -84,27 +84,27 @@ class Revocations:
         Where nothing happened, one statement: it counts the rows of the last OVERLAP, since one that was committed late
         may be before others that are known.
         """
-        now = time.monotonic()
+        began = time.monotonic()
         if not self._marks:
-            self._marks.append((now, await revocations.find_last_before(self._database, self._lifetime - OVERLAP)))
+            self._marks.append((began, await revocations.find_last_before(self._database, OVERLAP)))
             await self._fetch(0)
         _, settled = self._marks[0]
-        newest, count = await revocations.count_after(self._database, settled)
+        newest, count = await revocations.count_between(self._database, settled, self._last)
         if newest < self._last:  # the table was restored, and counts anew
             self._marks.clear()
             self._unsettled.clear()
             self._last = 0
             await self.read()
             return
-        if newest > self._last:
-            await self._fetch(self._last)
-        if count > len(self._unsettled):
+        if count != len(self._unsettled):
             await self._fetch(settled)
-        self._settle(now)
-        self._read_at = now
+        elif newest > self._last:
+            await self._fetch(self._last)
+        self._settle(time.monotonic())
+        self._read_at = began
         self.known.set()
-        if now - self._turned_at >= self._lifetime:
-            self._old, self._young, self._turned_at = self._young, set(), now
+        if began - self._turned_at >= self._lifetime:
+            self._old, self._young, self._turned_at = self._young, set(), began
 
     async def _fetch(self, last_id: int) -> None:
         while rows := await revocations.find_after(self._database, last_id, PAGE):

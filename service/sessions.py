@@ -10,7 +10,7 @@ from service.queries.refresh_tokens import OpenSession, Session
 from service.queries.users import User
 from service.revocations import Revocations
 
-PURGE_BATCH = 500
+BATCH = 500  # sessions in one statement
 EVER = 0  # 1970: sessions that have expired too, whose last access token may still be valid
 
 Also = Callable[[Statements, User | None], Awaitable[None]]
@@ -58,13 +58,13 @@ class Sessions:
         if not await refresh_tokens.insert(self._database, session, password_hash=user.password_hash, **said):
             return None
         # All logins at once see one order, and so end the same ones: none spares its own.
-        if surplus := (await self.of_user(user.id))[self._limit :]:
+        if surplus := (await self._of_user(user.id, self._limit + BATCH))[self._limit :]:
             await self.end(user.id, [other.id for other in surplus])
         return session
 
     async def of_user(self, user_id: str) -> list[OpenSession]:
-        """The user's live sessions, the one used last first."""
-        return await refresh_tokens.find_of_user(self._database, user_id, int(self._clock()))
+        """The user's live sessions, the one used last first; of very many, those used last."""
+        return await self._of_user(user_id, max(self._limit, BATCH))
 
     async def end(self, user_id: str, session_ids: list[str]) -> int:
         """Ends those of the sessions that are the user's; returns how many, since some may be gone already."""
@@ -77,25 +77,34 @@ class Sessions:
     async def end_all(self, user_id: str, *, spare: str | None = None, also: Also | None = None) -> int:
         """Ends all of the user's sessions but the one to spare, and what is `also` to be done: together or not at all.
 
-        Returns how many. Raises what `also` raises.
+        Of very many, some thousands end before that. Returns how many. Raises what `also` raises.
         """
+        complete = False
 
         async def work(transaction: Statements) -> list[str]:
+            nonlocal complete
             user = await users.lock(transaction, user_id)  # no login opens another one meanwhile
-            sessions = await refresh_tokens.find_of_user(transaction, user_id, EVER)
+            sessions = await refresh_tokens.find_of_user(transaction, user_id, now=EVER, limit=BATCH)
             ended = await self._end(transaction, user_id, [each.id for each in sessions if each.id != spare])
-            if also is not None:
+            complete = len(sessions) < BATCH
+            if also is not None and complete:
                 await also(transaction, user)
             return ended
 
-        return await self._transact(work)
+        count = 0
+        while not complete:
+            count += await self._transact(work)
+        return count
 
     async def purge(self) -> bool:
         """Deletes a batch of what has expired; True when there may be more."""
         now = int(self._clock())
-        gone = await refresh_tokens.delete_expired(self._database, now, PURGE_BATCH)
-        unneeded = await revocations.delete_expired(self._database, PURGE_BATCH)
-        return PURGE_BATCH in {gone, unneeded}
+        gone = await refresh_tokens.delete_expired(self._database, now, BATCH)
+        unneeded = await revocations.delete_expired(self._database, BATCH)
+        return BATCH in {gone, unneeded}
+
+    async def _of_user(self, user_id: str, limit: int) -> list[OpenSession]:
+        return await refresh_tokens.find_of_user(self._database, user_id, now=int(self._clock()), limit=limit)
 
     async def _end(self, transaction: Statements, user_id: str, session_ids: list[str]) -> list[str]:
         ended = await refresh_tokens.lock(transaction, user_id, session_ids) if session_ids else []
@@ -105,6 +114,11 @@ class Sessions:
         return ended
 
     async def _transact(self, work: Callable[[Statements], Awaitable[list[str]]]) -> int:
-        ended = await self._database.transact(work)
+        ended: set[str] = set()  # over both attempts: the first may have been committed though nobody heard of it
+
+        async def noting(transaction: Statements) -> None:
+            ended.update(await work(transaction))
+
+        await self._database.transact(noting)
         self._revocations.add(ended)
         return len(ended)

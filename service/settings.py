@@ -114,6 +114,10 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Reads and checks every setting. Raises InvalidSetting at the first one that is unusable."""
         env = Environment(environ)
+        interval = env.duration("REVOCATION_INTERVAL", int(cls.revocation_interval), least=0)
+        max_age = env.optional_duration("REVOCATION_MAX_AGE")
+        if max_age is not None and not 0 < 2 * interval <= max_age:
+            raise InvalidSetting("REVOCATION_MAX_AGE must be twice REVOCATION_INTERVAL at least, and that not 0")
         return cls(
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
             keys=KeySettings.from_env(environ).require_signing(),
@@ -123,8 +127,8 @@ class Settings:
             refresh_expiry=env.duration("REFRESH_EXPIRY", cls.refresh_expiry),
             session_max_age=env.duration("SESSION_MAX_AGE", cls.session_max_age),
             max_sessions=env.integer("MAX_SESSIONS", cls.max_sessions, 1, 10_000),
-            revocation_interval=env.duration("REVOCATION_INTERVAL", int(cls.revocation_interval), least=0),
-            revocation_max_age=env.optional_duration("REVOCATION_MAX_AGE"),
+            revocation_interval=interval,
+            revocation_max_age=max_age,
             bcrypt_rounds=env.integer("BCRYPT_ROUNDS", cls.bcrypt_rounds, 10, 20),
             password_min_length=env.integer("PASSWORD_MIN_LENGTH", cls.password_min_length, 1, 64),
             password_blocklist=env.lines_of_file("PASSWORD_BLOCKLIST"),

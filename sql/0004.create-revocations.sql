@@ -5,6 +5,8 @@ create table if not exists revocations (
     -- In the order of the ends, nearly: a process reads what is past the last one it has seen, and a little before.
     id bigint unsigned not null auto_increment,
     session_id char(36) character set ascii collate ascii_bin not null,
+    -- By it a process that starts knows which rows may still have company that is committed late.
+    created_at datetime(6) not null,
     -- When the last access token of the session has expired, and the row says nothing any more.
     expires_at datetime(6) not null,
     primary key (id),

@@ -172,12 +172,15 @@ async def test_what_does_not_speak_the_protocol_is_a_database_that_is_away() -> 
                 await opened.fetch_one("select 1")
 
 
+insert = "insert into revocations (session_id, created_at, expires_at) values"
+
+
 async def test_a_transaction_happens_whole_or_not_at_all(own_mariadb: LocalDatabase) -> None:
     async def work(transaction: Statements) -> int:
-        await transaction.execute("insert into revocations (session_id, expires_at) values ('a', now())")
+        await transaction.execute(f"{insert} ('a', now(), now())")
         if refused:
             raise refused.pop()
-        return await transaction.execute("insert into revocations (session_id, expires_at) values ('b', now())")
+        return await transaction.execute(f"{insert} ('b', now(), now())")
 
     async with pool(own_mariadb.url, size=1) as opened:
         refused: list[BaseException] = [InvalidCredentials(), asyncio.CancelledError(), ValueError()]
@@ -197,9 +200,9 @@ async def test_a_transaction_begins_again_after_a_deadlock(own_mariadb: LocalDat
     both, begun = asyncio.Event(), []
 
     async def work(transaction: Statements, first: str, second: str) -> None:
-        begun.append(first)
         update = "update users set password_hash = concat(password_hash, 'x') where id = %s"
         await transaction.execute(update, first)
+        begun.append(first)
         if len(begun) == 2:
             both.set()
         await both.wait()
@@ -216,7 +219,7 @@ async def test_a_transaction_begins_again_on_another_connection(own_mariadb: Loc
     ids = []
 
     async def work(transaction: Statements) -> None:
-        await transaction.execute("insert into revocations (session_id, expires_at) values ('a', now())")
+        await transaction.execute(f"{insert} ('a', now(), now())")
         row = await transaction.fetch_one("select connection_id()")
         assert row
         ids.append(row[0])

@@ -102,16 +102,17 @@ async def test_every_worker_takes_over_a_change_within_seconds(mariadb: LocalDat
     folder = put(tmp_path / "keys", "ES256")
     settings = {"JWT_ALGORITHM": "ES256", "JWT_KEYS": str(folder)}
     with Server(mariadb.url, tmp_path, "--workers", "2", **settings) as server:
+        await server.logs("Application startup complete", times=2)
         started = server.log.read_text()
         put(folder, "RS256")
         (folder / "ring.json").write_text(json.dumps({"signing": ES256.key.kid, "keys": {}}))
-        await server.logs('"keys_changed"', times=2, seconds=8)
+        await server.logs('"keys_changed"', times=2)
         async with httpx.AsyncClient(base_url=server.url) as client:
             for _ in range(8):
                 answer = await client.get(PATH, headers={"Connection": "close"})
                 assert [key["kid"] for key in answer.json()["keys"]] == [ES256.key.kid, RS256.key.kid]
         (folder / f"{RS256.key.kid}.pem").write_bytes(RS256.pem[:200])
-        await server.logs('"keys_unusable"', times=2, seconds=8)
+        await server.logs('"keys_unusable"', times=2)
         answer = httpx.get(server.url + PATH)
         assert len(answer.json()["keys"]) == 2
     assert "keys_changed" not in started

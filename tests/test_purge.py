@@ -60,9 +60,9 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
 async def test_revocations_that_say_nothing_any_more_vanish_in_batches(
     start: StartClient, sql: Cursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = "select uuid(), utc_timestamp() + interval %s second from seq_1_to_1200"
+    values = "select uuid(), utc_timestamp(), utc_timestamp() + interval %s second from seq_1_to_1200"
     for seconds in (-1, 600):
-        sql.execute(f"insert into revocations (session_id, expires_at) {values}", seconds)
+        sql.execute(f"insert into revocations (session_id, created_at, expires_at) {values}", seconds)
     query = "select count(*), sum(expires_at > utc_timestamp()) from revocations"
     monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
     async with start(), asyncio.timeout(20):

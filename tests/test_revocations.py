@@ -11,6 +11,7 @@ from pymysql.cursors import Cursor
 from uuid_utils.compat import uuid7
 
 from service import revocations
+from service.database import Database, Row
 from service.errors import SessionRevoked, StaleRevocations
 from service.localdb import LocalDatabase
 from service.revocations import Revocations
@@ -175,9 +176,12 @@ async def known(own_mariadb: LocalDatabase) -> AsyncIterator[Revocations]:
 
 
 def revoke(sql: Cursor, *sessions: str, seconds: int = 300 + revocations.GRACE) -> None:
-    rows = [(session, seconds) for session in sessions]
     sql.executemany(
-        "insert into revocations (session_id, expires_at) values (%s, utc_timestamp(6) + interval %s second)", rows
+        """
+        insert into revocations (session_id, created_at, expires_at)
+        values (%s, utc_timestamp(6), utc_timestamp(6) + interval %s second)
+        """,
+        [(session, seconds) for session in sessions],
     )
 
 
@@ -207,6 +211,30 @@ async def test_a_revocation_that_is_committed_late_is_not_missed(
         slow.execute("commit")
         await known.read()
         assert is_known(known, "late")
+
+
+async def test_a_late_one_is_not_hidden_by_those_that_come_during_the_reading(own_mariadb: LocalDatabase) -> None:
+    """Each time between the counting and the fetching."""
+
+    class Meanwhile(Database):
+        async def fetch_all(self, statement: str, *arguments: object) -> list[Row]:
+            revoke(fast, "meanwhile")
+            return await super().fetch_all(statement, *arguments)
+
+    database = Meanwhile(DatabaseAddress.from_url(own_mariadb.url), size=1, timeout=2)
+    known = Revocations(database, interval=1, lifetime=300)
+    with cursor_on(own_mariadb.url) as slow, cursor_on(own_mariadb.url) as fast:
+        await known.read()
+        slow.execute("begin")
+        revoke(slow, "late")
+        revoke(fast, "early")
+        await known.read()
+        slow.execute("commit")
+        for _ in range(3):
+            revoke(fast, "another")
+            await known.read()
+        assert is_known(known, "late")
+    await database.close()
 
 
 async def test_a_reading_goes_back_no_further_than_it_must(

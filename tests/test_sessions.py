@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from pymysql.cursors import Cursor
 
 from service.rotation import USE_INTERVAL
 from tests.conftest import PASSWORD, StartClient
@@ -169,6 +170,59 @@ async def test_logoutall_ends_every_session_of_the_user(
     assert answer.json() == {"success": True, "message": "Logged out everywhere", "tokensDeleted": 3}
     assert all([await is_over(client, pair) for pair in pairs])
     assert not await is_over(client, other)
+
+
+async def test_an_empty_body_is_none_however_it_is_sent(client: httpx.AsyncClient, name: str) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    pair = await log_in(client, name)
+    answer = await client.post("/auth/logoutall", content=nothing(), headers=bearer(pair["token"]))
+    assert (answer.status_code, answer.json()["tokensDeleted"]) == (200, 1)
+
+
+@pytest.mark.parametrize(("said", "stored"), [("é", None), ("nonsense", None), ("fe80::1%eth0", "fe80::1")])
+async def test_an_address_that_is_none_is_not_stored(
+    client: httpx.AsyncClient, name: str, said: str, stored: str | None
+) -> None:
+    """As uvicorn takes it from a proxy that passes on whatever the client says."""
+    headers = {"X-Forwarded-For": said.encode("latin-1")}
+    answer = await client.post("/auth/login", json={"username": name, "password": PASSWORD}, headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 200
+    [session] = await sessions_of(client, answer.json())
+    assert session["ip"] == stored
+
+
+@pytest.mark.parametrize("end", ["login", "logoutall", "account"])
+async def test_a_user_with_very_many_sessions_gets_rid_of_them(
+    client: httpx.AsyncClient, name: str, sql: Cursor, end: str
+) -> None:
+    """As the first release left them, which had no limit."""
+    pair = await log_in(client, name)
+    sql.execute(
+        """
+        insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+        select uuid(), users.id, 0, utc_timestamp() - interval 1 day, utc_timestamp() + interval 1 day, utc_timestamp()
+        from users, seq_1_to_1700
+        where username = %s
+        """,
+        name,
+    )
+    if end == "login":
+        for _ in range(4):
+            await log_in(client, name)
+        assert len(await sessions_of(client, pair)) == 50
+    elif end == "logoutall":
+        answer = await client.post("/auth/logoutall", json={"keepCurrent": True}, headers=bearer(pair["token"]))
+        assert (answer.status_code, answer.json()["tokensDeleted"]) == (200, 1700)
+        assert len(await sessions_of(client, pair)) == 1
+    else:
+        body = {"password": PASSWORD}
+        answer = await client.request("DELETE", "/auth/account", json=body, headers=bearer(pair["token"]))
+        assert answer.status_code == 200
+        sql.execute("select count(*) from revocations where created_at > utc_timestamp() - interval 20 second")
+        [(count,)] = sql.fetchall()
+        assert count > 1700
 
 
 async def test_logoutall_may_spare_the_session_that_asks(client: httpx.AsyncClient, name: str) -> None:

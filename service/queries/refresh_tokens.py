@@ -69,7 +69,7 @@ async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
                generation,
                timestampdiff(second, '1970-01-01', rotated_at),
                timestampdiff(second, '1970-01-01', expires_at),
-               timestampdiff(second, '1970-01-01', coalesce(last_used_at, rotated_at))
+               timestampdiff(second, '1970-01-01', greatest(rotated_at, coalesce(last_used_at, rotated_at)))
         from refresh_tokens force index (primary)
         join users on users.id = user_id
         where refresh_tokens.id in %s
@@ -77,20 +77,21 @@ async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
     return [Session(*row) for row in await database.fetch_all(statement, tuple(session_ids))]
 
 
-async def find_of_user(database: Statements, user_id: str, now: int) -> list[OpenSession]:
-    """The user's sessions that have not expired `now`, the one used last first."""
+async def find_of_user(database: Statements, user_id: str, *, now: int, limit: int) -> list[OpenSession]:
+    """Up to `limit` of the user's sessions that have not expired `now`, the one used last first."""
     statement = """
         select id,
                timestampdiff(second, '1970-01-01', created_at),
-               timestampdiff(second, '1970-01-01', coalesce(last_used_at, rotated_at)) as used,
+               timestampdiff(second, '1970-01-01', greatest(rotated_at, coalesce(last_used_at, rotated_at))) as used,
                user_agent,
                ip
         from refresh_tokens
         where user_id = %s
           and expires_at > %s
         order by used desc, id desc
+        limit %s
     """
-    return [OpenSession(*row) for row in await database.fetch_all(statement, user_id, moment(now))]
+    return [OpenSession(*row) for row in await database.fetch_all(statement, user_id, moment(now), limit)]
 
 
 async def rotate(

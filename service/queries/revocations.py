@@ -16,22 +16,23 @@ class Revocation(NamedTuple):
 async def insert(database: Statements, session_ids: Iterable[str], lifetime: int) -> None:
     """Notes for `lifetime` seconds that the sessions, one at least and still there, have ended."""
     statement = """
-        insert into revocations (session_id, expires_at)
-        select id, utc_timestamp(6) + interval %s second
-        from refresh_tokens
+        insert into revocations (session_id, created_at, expires_at)
+        select id, utc_timestamp(6), utc_timestamp(6) + interval %s second
+        from refresh_tokens force index (primary)
         where id in %s
     """
     await database.execute(statement, lifetime, tuple(session_ids))
 
 
-async def count_after(database: Statements, last_id: int) -> tuple[int, int]:
-    """The last id of all, 0 if there is none, and how many rows are past `last_id`."""
+async def count_between(database: Statements, first_id: int, last_id: int) -> tuple[int, int]:
+    """The last id of all, 0 if there is none, and how many rows are past `first_id` and not past `last_id`."""
     statement = """
         select (select coalesce(max(id), 0) from revocations), count(*)
         from revocations
         where id > %s
+          and id <= %s
     """
-    row = await database.fetch_one(statement, last_id)
+    row = await database.fetch_one(statement, first_id, last_id)
     assert row is not None
     return int(row[0]), int(row[1])
 
@@ -49,12 +50,12 @@ async def find_after(database: Statements, last_id: int, limit: int) -> list[Rev
 
 
 async def find_last_before(database: Statements, seconds: int) -> int:
-    """The last id among the rows that expire within so many seconds; 0 if there is none."""
+    """The last id among the rows that are older than so many seconds; 0 if there is none."""
     statement = """
         select id
         from revocations
-        where expires_at <= utc_timestamp(6) + interval %s second
-        order by expires_at desc, id desc
+        where created_at <= utc_timestamp(6) - interval %s second
+        order by id desc
         limit 1
     """
     row = await database.fetch_one(statement, seconds)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -92,16 +93,24 @@ class MissingField(InvalidInput):
     sentence = "A field is missing, empty or not text."
 
 
-async def read(request: Request[Any], kind: type[W]) -> W:
-    """The body as a `kind`. Raises MalformedBody, MissingField, HTTPException (408, 413, 415)."""
+async def read(request: Request[Any], kind: type[W], absent: W | None = None) -> W:
+    """The body as a `kind`, or `absent`, where one is given and there is no body.
+
+    Raises MalformedBody, MissingField, HTTPException (408, 413, 415).
+    """
     media_types = request.headers.getlist("content-type")
-    if len(media_types) != 1 or media_types[0].partition(";")[0].strip().lower() != "application/json":
+    is_json = len(media_types) == 1 and media_types[0].partition(";")[0].strip().lower() == "application/json"
+    if not is_json and absent is None:
         raise HTTPException(415)
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             body = await _body(request)
     except TimeoutError:
         raise HTTPException(408) from None
+    if absent is not None and not body:
+        return absent
+    if not is_json:
+        raise HTTPException(415)
     try:
         return msgspec.json.decode(body.decode("utf-8"), type=kind)
     except msgspec.ValidationError:
@@ -115,11 +124,6 @@ def _wanted(kind: type[Wire]) -> str:
     names = " and ".join(field.encode_name for field in fields)
     form = "text that is not empty" if all(field.required for field in fields) else "true or false, or not at all"
     return f"The body must hold {names} as {form}."
-
-
-def has_body(request: Request[Any]) -> bool:
-    """Whether there is one, be it empty JSON; where it may be left out."""
-    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 async def _body(request: Request[Any]) -> bytes:
@@ -140,6 +144,14 @@ def bearer_token(request: Request[Any]) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise MissingToken
     return token.lstrip(" ")
+
+
+def address_of(request: Request[Any]) -> str | None:
+    """The IP address that a request came from; None where a proxy says nonsense, or there is none."""
+    try:
+        return str(ip_address(request.client.host.partition("%")[0])) if request.client else None
+    except ValueError:
+        return None
 
 
 def time_of(seconds_since_1970: int) -> datetime:

@@ -25,8 +25,8 @@ from service.web.payload import (
     TokenPair,
     Verified,
     VerifiedUser,
+    address_of,
     bearer_token,
-    has_body,
     read,
     render,
     time_of,
@@ -49,10 +49,7 @@ async def signup(request: Request[State]) -> Response:
 async def login(request: Request[State]) -> Response:
     body = await read(request, Credentials)
     pair = await request.state["auth"].login(
-        body.username,
-        body.password,
-        user_agent=request.headers.get("user-agent"),
-        ip=request.client.host if request.client else None,
+        body.username, body.password, user_agent=request.headers.get("user-agent"), ip=address_of(request)
     )
     return _render_pair(pair)
 
@@ -101,7 +98,7 @@ async def end_session(request: Request[State]) -> Response:
 
 async def end_sessions(request: Request[State]) -> Response:
     claims = _authorise(request)
-    body = await read(request, Spared) if has_body(request) else Spared()
+    body = await read(request, Spared, absent=Spared())
     count = await request.state["account"].end_sessions(claims, keep_current=body.keep_current)
     return render(SessionsEnded(tokens_deleted=count, message="Logged out everywhere"))
 
