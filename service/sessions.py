@@ -77,7 +77,7 @@ class Sessions:
     async def end_all(self, user_id: str, *, spare: str | None = None, also: Also | None = None) -> int:
         """Ends all of the user's sessions but the one to spare, and what is `also` to be done: together or not at all.
 
-        Of very many, some thousands end before that. Returns how many. Raises what `also` raises.
+        Of more than a BATCH, the rest ends before that. Returns how many. Raises what `also` raises.
         """
         complete = False
 
