@@ -1,4 +1,4 @@
-"""One private MariaDB and one service process a run; tests take names of their own and share both."""
+"""One private MariaDB and one service process a worker of the run; tests take names of their own and share both."""
 
 import itertools
 import time
