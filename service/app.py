@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         sys.stderr.write(f"mstack-auth: {subject}{error}\n")
         raise SystemExit(STARTUP_FAILURE) from None
     if is_own_process:
-        logs.configure(settings.log_level)
+        logs.configure(settings.log_level, settings.log_format)
         # A hundred requests in flight are no garbage, though by default their number alone would start a collection.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)

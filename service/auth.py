@@ -100,7 +100,8 @@ class Auth:
     async def logout(self, refresh_token: str) -> None:
         """Ends the session of a refresh token of any generation; either may have ended already. Raises InvalidToken."""
         claims = self.tokens.recognise_refresh(refresh_token)
-        await self.sessions.end(claims.sub, [claims.sid])
+        if await self.sessions.end(claims.sub, [claims.sid]):
+            log.info("logged_out", extra={"username": claims.username, "session": claims.sid})
 
     async def _find_user(self, raw_username: str) -> User | None:
         try:

@@ -25,6 +25,7 @@ def main(folder: Path) -> int:
         if "DATABASE_URL" not in environ:
             environ["DATABASE_URL"] = stack.enter_context(local_database(folder / "mariadb")).url
         environ.setdefault("JWT_SECRET", _kept_secret(folder / "jwt-secret"))
+        environ.setdefault("LOG_FORMAT", "console")
         port = environ.setdefault("UVICORN_PORT", "5000")
         tools = Path(sys.executable).parent
         migrated = subprocess.run([tools / "yoyo", "apply", "--batch"], cwd=ROOT, env=environ, check=False)

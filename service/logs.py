@@ -1,53 +1,77 @@
-"""One JSON object a line on standard output, each with the id of the request it belongs to."""
+"""Events, a line each on standard output, with the request that they belong to.
 
+`logging.json` beside this is the configuration, so that uvicorn's supervisor of workers can be told to follow it too.
+"""
+
+import json
 import logging
 import logging.config
 from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
 
-from pythonjsonlogger.core import RESERVED_ATTRS
+import msgspec
+from pythonjsonlogger.core import RESERVED_ATTRS, LogData, merge_record_extra
+from pythonjsonlogger.msgspec import MsgspecFormatter
 
-request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+CONFIGURATION = Path(__file__).with_name("logging.json")
+_OURS_TO_PLACE = {*RESERVED_ATTRS, "color_message"}  # uvicorn's message once more, with colours
+
+request: ContextVar[dict[str, str | None] | None] = ContextVar("request", default=None)
+"""Members that each line of a request has."""
 
 
-class _WithRequestId(logging.Filter):
+class OfRequest(logging.Filter):
+    """Adds the members of the current request to a line."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        if (current := request_id.get()) is not None:
-            record.request_id = current
+        record.__dict__.update(request.get() or {})
         return True
 
 
-def configure(level: str) -> None:
-    """Sends everything at or above `level`, uvicorn's lines included, to standard output."""
+class Json(MsgspecFormatter):
+    """One JSON object a line."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, reserved_attrs=[*_OURS_TO_PLACE], **options)
+
+    def jsonify_log_record(self, log_data: LogData) -> str:
+        return _printable(super().jsonify_log_record(log_data))
+
+
+class Console(logging.Formatter):
+    """For people: time of day, level, event, then name=value; further lines are indented, and so none can be forged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = merge_record_extra(record, {}, reserved=_OURS_TO_PLACE)
+        words = [f"{self.formatTime(record, '%H:%M:%S')} {record.levelname:8} {_printable(record.getMessage())}"]
+        words += [f"{name}={_value(value)}" for name, value in fields.items() if value is not None]
+        trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
+        return "\n    ".join([" ".join(words), *map(_printable, trace)])
+
+
+def configure(level: str, layout: str) -> None:
+    """Writes everything at or above `level`, uvicorn's lines included, as `json` or for a `console`."""
     # What no line shows need not be looked up for each.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "filters": {"request_id": {"()": _WithRequestId}},
-            "formatters": {
-                "json": {
-                    "()": "pythonjsonlogger.msgspec.MsgspecFormatter",
-                    "fmt": ["levelname", "name", "message"],
-                    "rename_fields": {"levelname": "level", "name": "logger", "message": "event"},
-                    "reserved_attrs": [*RESERVED_ATTRS, "color_message"],
-                    "timestamp": "time",
-                }
-            },
-            "handlers": {
-                "stdout": {
-                    "class": "logging.StreamHandler",
-                    "stream": "ext://sys.stdout",
-                    "formatter": "json",
-                    "filters": ["request_id"],
-                }
-            },
-            "root": {"level": level, "handlers": ["stdout"]},
-            # uvicorn puts handlers of its own on these; its line a request would only repeat ours.
-            "loggers": {
-                "uvicorn": {"level": level, "handlers": [], "propagate": True},
-                "uvicorn.error": {"level": level},
-                "uvicorn.access": {"handlers": [], "propagate": False},
-            },
-        }
-    )
+    configuration = json.loads(CONFIGURATION.read_text("utf-8"))
+    configuration["handlers"]["stdout"]["formatter"] = layout
+    for logger in (
+        configuration["root"],
+        configuration["loggers"]["uvicorn"],
+        configuration["loggers"]["uvicorn.error"],
+    ):
+        logger["level"] = level
+    logging.config.dictConfig(configuration)
+
+
+def _value(value: object) -> str:
+    is_plain = isinstance(value, str) and value and not set(value) & set(' "=')
+    return _printable(str(value) if is_plain else msgspec.json.encode(value, enc_hook=str).decode())
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal obeys or a reader can't see: control characters, and those that turn text around."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)

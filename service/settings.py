@@ -109,6 +109,7 @@ class Settings:
     database_timeout: float = 2
     cors_origins: tuple[str, ...] = ("*",)
     log_level: str = "INFO"
+    log_format: str = "json"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -138,4 +139,5 @@ class Settings:
             database_timeout=env.duration("DATABASE_TIMEOUT", int(cls.database_timeout)),
             cors_origins=env.origins("CORS_ORIGINS", "*"),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
+            log_format=env.choice("LOG_FORMAT", "JSON", ("JSON", "CONSOLE")).lower(),
         )

@@ -1,4 +1,5 @@
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -6,8 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service import logs
 from service.localdb import LocalDatabase
-from tests.server import SECRET, Server
+from tests import conftest
+from tests.server import ROOT, SECRET, Server, claims_of
 
 PASSWORD = "the password of this test"
 
@@ -91,6 +94,41 @@ async def test_logins_and_reuse_are_events_with_the_id_of_their_request(mariadb:
     assert [line["event"] for line in lines].count("login_succeeded") == 1
 
 
+async def test_security_events_say_who_from_where_and_in_which_request(
+    client: httpx.AsyncClient, server: Server, name: str
+) -> None:
+    """REQUIREMENTS 63."""
+
+    async def log_in(password: str) -> tuple[str, dict[str, str]]:
+        pair = (await client.post("/auth/login", json={"username": name, "password": password})).json()
+        return pair["refreshToken"], {"Authorization": f"Bearer {pair['token']}"}
+
+    refresh, _ = await log_in(conftest.PASSWORD)
+    await client.post("/auth/logout", json={"refreshToken": refresh})
+    _, bearer = await log_in(conftest.PASSWORD)
+    other = claims_of((await log_in(conftest.PASSWORD))[0])["sid"]
+    await client.delete(f"/auth/sessions/{other}", headers=bearer)
+    await client.post("/auth/logoutall", headers=bearer, json={"keepCurrent": True})
+    change = {"currentPassword": PASSWORD, "newPassword": PASSWORD}
+    await client.put("/auth/password", headers=bearer, json=change)
+    await client.put("/auth/password", headers=bearer, json=change | {"currentPassword": conftest.PASSWORD})
+    await client.request("DELETE", "/auth/account", headers=bearer, json={"password": PASSWORD})
+    events = [line for line in lines_of(server) if line.get("username") == name]
+    assert [line["event"] for line in events] == [
+        "user_registered", "login_succeeded", "logged_out", "login_succeeded", "login_succeeded", "session_revoked",
+        "sessions_revoked", "password_refused", "password_changed", "account_deleted",
+    ]  # fmt: skip
+    assert {line["client"] for line in events} == {"127.0.0.1"}
+    assert len({line["request_id"] for line in events}) == len(events)
+
+
+def test_every_event_is_named_for_the_operator() -> None:
+    texts = [path.read_text() for path in (ROOT / "service").rglob("*.py")]
+    events = {event for text in texts for event in re.findall(r"\blog\.[a-z]+\(\s*\"(\w+)\"", text)}
+    assert len(events) > 20
+    assert {event for event in events if f"`{event}`" not in (ROOT / "README.md").read_text()} == set()
+
+
 async def test_a_request_id_is_taken_over_when_it_is_well_formed(client: httpx.AsyncClient, server: Server) -> None:
     answer = await client.get("/auth/verify", headers={"X-Request-ID": "trace-1/span.2"})
     assert answer.headers["X-Request-ID"] == "trace-1/span.2"
@@ -108,6 +146,57 @@ async def test_control_characters_cannot_forge_a_line(client: httpx.AsyncClient,
     lines = lines_of(server)
     assert not any(line["event"] == "forged" or line.get("username") == "forged-one" for line in lines)
     assert any(line["event"] == "login_failed" and line["username"] == forged[:64] for line in lines)
+
+
+async def test_what_a_terminal_obeys_or_a_reader_cannot_see_is_escaped(
+    client: httpx.AsyncClient, server: Server
+) -> None:
+    """REQUIREMENTS 63: C1 controls, characters that turn text around, foreign ends of lines: as JSON escapes them."""
+    hostile = "x\x9b2J\u202egnp\u2028\x7f\u200b\U000e0041"
+    await client.post("/auth/login", json={"username": hostile, "password": PASSWORD})
+    await client.get("/auth/%c2%9b2J%e2%80%ae")
+    text = server.log.read_text()
+    assert not set(text) & set(hostile) - {"x", "2", "J", "g", "n", "p"}
+    assert any(line.get("username") == hostile for line in lines_of(server))
+    assert any(line.get("path") == "/auth/\x9b2J\u202e" for line in lines_of(server))
+
+
+async def test_on_a_console_a_line_is_an_event_with_its_members(mariadb: LocalDatabase, tmp_path: Path) -> None:
+    """REQUIREMENTS 63."""
+    with Server(mariadb.url, tmp_path, LOG_FORMAT="console") as server:
+        async with httpx.AsyncClient(base_url=server.url, headers={"X-Request-ID": "trace-1"}) as client:
+            for name in ("nobody", "two words", 'x"\nlogin_succeeded username=forged\x9b'):
+                await client.post("/auth/login", json={"username": name, "password": PASSWORD})
+    text = server.log.read_text()
+    [plain, spaced, forged] = [line for line in text.splitlines() if " login_failed " in line]
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d INFO     login_failed username=nobody request_id=trace-1 client=127.0.0.1", plain
+    )
+    assert ' username="two words" ' in spaced
+    assert r' username="x\"\nlogin_succeeded username=forged\u009b" ' in forged
+    assert "login_succeeded" not in {line.split()[2] for line in text.splitlines()}
+    assert "event" not in text
+
+
+async def test_a_traceback_on_a_console_cannot_forge_a_line() -> None:
+    error = ValueError("bad\n12:00:00 INFO     login_succeeded username=forged\x9b")
+    record = logging.LogRecord("service", logging.ERROR, "", 0, "unhandled_error", (), (type(error), error, None))
+    first, *others = logs.Console().format(record).split("\n")
+    assert first.endswith("ERROR    unhandled_error")
+    assert len(others) == 2
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=str)
+async def test_the_lines_of_uvicorn_have_the_same_form(
+    mariadb: LocalDatabase, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with Server(mariadb.url, tmp_path, *arguments, "--log-config", "service/logging.json") as server:
+        await server.logs("Application startup complete", times=int(arguments[-1]) if arguments else 1)
+    lines = server.log.read_text().splitlines()
+    assert {"Application startup complete.", f"Uvicorn running on {server.url} (Press CTRL+C to quit)"} <= {
+        json.loads(line)["event"] for line in lines
+    }
 
 
 async def test_the_level_holds_for_the_lines_of_the_server_too(mariadb: LocalDatabase, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.logs import request_id
+from service import logs
 from service.web.payload import render
 
 _NO_STORE = (b"cache-control", b"no-store")
@@ -35,7 +35,7 @@ class RequestLog:
         started = time.perf_counter()
         status = 499  # as nginx notes a client that left before its answer
         own_id = _request_id(scope)
-        request_id.set(own_id)
+        logs.request.set({"request_id": own_id, "client": scope["client"][0] if scope["client"] else None})
 
         async def send_marked(message: Message) -> None:
             nonlocal status
@@ -73,7 +73,6 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
             "path": scope["path"][:_MAX_PATH],
             "status": status,
             "ms": round(seconds * 1000, 2),
-            "client": scope["client"][0] if scope["client"] else None,
         }
         log.log(level, "request", extra=fields)
 
