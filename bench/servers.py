@@ -33,7 +33,7 @@ class Server:
     def __init__(self, factory: str, cores: set[int], settings: dict[str, str], *options: str) -> None:
         self._factory = factory
         self._cores = cores
-        self._settings = settings
+        self._settings = {"SHUTDOWN_DELAY": "0", **settings}
         self._options = (*AT_THE_END, *options)
 
     def __enter__(self) -> Self:

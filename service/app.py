@@ -3,14 +3,12 @@
 import asyncio
 import gc
 import logging
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -20,6 +18,7 @@ from service.auth import Auth
 from service.background import STARTUP_FAILURE
 from service.database import Database
 from service.environment import InvalidSetting
+from service.health import Health
 from service.keys import UnusableKey
 from service.keywatch import KeyWatch
 from service.passwords import Passwords
@@ -27,8 +26,10 @@ from service.revocations import Revocations
 from service.rotation import Rotation
 from service.sessions import Sessions
 from service.settings import Settings
+from service.shutdown import Shutdown
 from service.tokens import Tokens
 from service.web.errors import HANDLERS, LastResort
+from service.web.health import HEALTH_ROUTES
 from service.web.jwks import jwks_route
 from service.web.middleware import CORS, RequestLog
 from service.web.routes import ROUTES, State
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
     if "*" in settings.cors_origins:
         log.warning("cors_any_origin", extra={"hint": "set CORS_ORIGINS to the origins of your pages"})
     app = Starlette(
-        routes=[*ROUTES, jwks_route(settings.keys.jwks_max_age)],
+        routes=[*ROUTES, *HEALTH_ROUTES, jwks_route(settings.keys.jwks_max_age)],
         middleware=[
             Middleware(VerifyShortcut),
             Middleware(RequestLog),
@@ -124,6 +125,9 @@ def _lifespan(
             clock=clock,
         )
 
+        shutdown = Shutdown(settings.shutdown_delay)
+        health = Health(reader, revocations, shutdown)
+
         async def keep_up() -> None:
             await schema
             await revocations.follow()
@@ -138,23 +142,15 @@ def _lifespan(
             with suppress(TimeoutError):
                 async with asyncio.timeout(LONGEST_START):
                     await revocations.known.wait()
-        yield {"auth": auth, "account": account}
+        shutdown.install()
+        yield {"auth": auth, "account": account, "health": health}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         passwords.close()
+        await health.close()
         await database.close()
         await reader.close()
-        _end_with_zero()
+        shutdown.finish()
 
     return lifespan
-
-
-def _end_with_zero() -> None:
-    """Lets a SIGTERM that uvicorn served end the process with exit code 0.
-
-    uvicorn raises the signal again once it has stopped, to die of it; held back, it changes nothing any more.
-    """
-    handler = signal.getsignal(signal.SIGTERM)
-    if isinstance(getattr(handler, "__self__", None), uvicorn.Server):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -26,6 +26,7 @@ def main(folder: Path) -> int:
             environ["DATABASE_URL"] = stack.enter_context(local_database(folder / "mariadb")).url
         environ.setdefault("JWT_SECRET", _kept_secret(folder / "jwt-secret"))
         environ.setdefault("LOG_FORMAT", "console")
+        environ.setdefault("SHUTDOWN_DELAY", "0")
         port = environ.setdefault("UVICORN_PORT", "5000")
         tools = Path(sys.executable).parent
         migrated = subprocess.run([tools / "yoyo", "apply", "--batch"], cwd=ROOT, env=environ, check=False)

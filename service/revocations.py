@@ -43,8 +43,17 @@ class Revocations:
         """Raises SessionRevoked when the session is known to have ended, StaleRevocations when too little is known."""
         if session_id in self._young or session_id in self._old:
             raise SessionRevoked
-        if self._max_age is not None and self.age > self._max_age:
+        if self._is_too_old:
             raise StaleRevocations
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether too little is known: nothing yet, though it is wanted, or nothing as young as `max_age` asks for."""
+        return not self.known.is_set() or self._is_too_old
+
+    @property
+    def _is_too_old(self) -> bool:
+        return self._max_age is not None and self.age > self._max_age
 
     @property
     def age(self) -> float:

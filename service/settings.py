@@ -110,6 +110,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ("*",)
     log_level: str = "INFO"
     log_format: str = "json"
+    shutdown_delay: float = 2
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -140,4 +141,5 @@ class Settings:
             cors_origins=env.origins("CORS_ORIGINS", "*"),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
             log_format=env.choice("LOG_FORMAT", "JSON", ("JSON", "CONSOLE")).lower(),
+            shutdown_delay=env.duration("SHUTDOWN_DELAY", int(cls.shutdown_delay), least=0),
         )

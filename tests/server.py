@@ -83,7 +83,8 @@ class Server:
     def __init__(self, database_url: str, folder: Path, *arguments: str, **settings: str) -> None:
         self.log = folder / "service.log"
         self._arguments = arguments
-        self._settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "BCRYPT_ROUNDS": "10", **settings}
+        self._settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "BCRYPT_ROUNDS": "10"}
+        self._settings |= {"SHUTDOWN_DELAY": "0", **settings}
 
     def __enter__(self) -> Self:
         for _ in range(5):

@@ -9,10 +9,10 @@ from tests.server import ROOT
 
 ALLOWED = {
     "app": {
-        "account", "auth", "background", "database", "environment", "keys", "keywatch", "logs", "passwords",
-        "revocations", "rotation", "sessions", "settings", "tokens", "web",
+        "account", "auth", "background", "database", "environment", "health", "keys", "keywatch", "logs", "passwords",
+        "revocations", "rotation", "sessions", "settings", "shutdown", "tokens", "web",
     },
-    "web": {"account", "auth", "errors", "logs", "tokens", "web"},
+    "web": {"account", "auth", "errors", "health", "logs", "tokens", "web"},
     "auth": {
         "database", "errors", "passwords", "queries", "revocations", "rotation", "sessions", "tokens", "usernames",
     },
@@ -21,6 +21,7 @@ ALLOWED = {
     "revocations": {"database", "errors", "queries"},
     "rotation": {"database", "errors", "queries"},
     "background": {"database", "errors", "queries", "sessions"},
+    "health": {"database", "errors", "queries", "revocations", "shutdown"},
     "queries": {"database", "errors", "queries"},
     "database": {"errors", "pool", "settings"},
     "pool": {"settings"},
@@ -39,6 +40,7 @@ ALLOWED = {
     "logs": set(),
     "environment": set(),
     "settings": {"environment"},
+    "shutdown": set(),
     "threads": {"errors"},
 }  # fmt: skip
 VENDORS = {
@@ -53,7 +55,7 @@ VENDORS = {
     "precis_i18n": {"usernames"},
     "pythonjsonlogger": {"logs"},
     "uuid_utils": {"auth", "sessions"},
-    "uvicorn": {"app"},
+    "uvicorn": {"shutdown"},
 }
 MODULES = sorted((ROOT / "service").rglob("*.py"))
 

@@ -17,6 +17,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 _ON_ALL = [(b"x-content-type-options", b"nosniff"), (b"vary", b"Origin")]
 HEADERS = [_NO_STORE, *_ON_ALL]
 _WELL_FORMED_ID = re.compile(rb"[\w.:/+=-]{1,128}", re.ASCII)
+_HOT = {"/auth/verify", "/livez", "/readyz"}  # asked all the time: a line each would bury the others
 _MAX_PATH = 64  # characters; a token in a path does not get into the log whole
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
-    is_hot = status == 200 and scope["path"] == "/auth/verify"
+    is_hot = status == 200 and scope["path"] in _HOT
     level = logging.DEBUG if is_hot else logging.INFO
     if log.isEnabledFor(level):
         fields = {

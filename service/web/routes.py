@@ -10,6 +10,7 @@ from service import auth
 from service.account import Account
 from service.auth import Auth
 from service.errors import InvalidToken
+from service.health import Health
 from service.tokens import AccessClaims
 from service.web.errors import refuse
 from service.web.payload import (
@@ -38,6 +39,7 @@ class State(TypedDict):
 
     auth: Auth
     account: Account
+    health: Health
 
 
 async def signup(request: Request[State]) -> Response:
