@@ -21,6 +21,7 @@ from service.environment import InvalidSetting
 from service.health import Health
 from service.keys import UnusableKey
 from service.keywatch import KeyWatch
+from service.metrics import Metrics
 from service.passwords import Passwords
 from service.revocations import Revocations
 from service.rotation import Rotation
@@ -31,6 +32,7 @@ from service.tokens import Tokens
 from service.web.errors import HANDLERS, LastResort
 from service.web.health import HEALTH_ROUTES
 from service.web.jwks import jwks_route
+from service.web.measure import measure_requests
 from service.web.middleware import CORS, RequestLog
 from service.web.routes import ROUTES, State
 from service.web.shortcut import VerifyShortcut
@@ -60,11 +62,13 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         gc.set_threshold(20_000, 20, 20)
     if "*" in settings.cors_origins:
         log.warning("cors_any_origin", extra={"hint": "set CORS_ORIGINS to the origins of your pages"})
+    routes = [*ROUTES, *HEALTH_ROUTES, jwks_route(settings.keys.jwks_max_age)]
+    metrics = Metrics(settings.metrics_folder) if settings.metrics_port else None
     app = Starlette(
-        routes=[*ROUTES, *HEALTH_ROUTES, jwks_route(settings.keys.jwks_max_age)],
+        routes=routes,
         middleware=[
-            Middleware(VerifyShortcut),
-            Middleware(RequestLog),
+            Middleware(VerifyShortcut, observe=metrics.observe_verify if metrics else None),
+            Middleware(RequestLog, measure=measure_requests(metrics.observer, routes) if metrics else None),
             Middleware(
                 CORS,
                 allow_origins=settings.cors_origins,
@@ -75,14 +79,14 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
             Middleware(LastResort),
         ],
         exception_handlers=HANDLERS,
-        lifespan=_lifespan(settings, keys, clock),
+        lifespan=_lifespan(settings, keys, clock, metrics),
     )
     app.router.redirect_slashes = False
     return app
 
 
 def _lifespan(
-    settings: Settings, keys: KeyWatch, clock: Callable[[], float]
+    settings: Settings, keys: KeyWatch, clock: Callable[[], float], metrics: Metrics | None
 ) -> Callable[[Starlette], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
@@ -92,12 +96,13 @@ def _lifespan(
             queue=settings.hash_queue,
             min_length=settings.password_min_length,
             blocklist=settings.password_blocklist,
+            waited=metrics.observe_hash_wait if metrics else None,
         )
         tokens = Tokens(
             keys.ring, access_lifetime=settings.jwt_expiry, issuer=settings.jwt_issuer, audience=settings.jwt_audience
         )
         connect = partial(Database, settings.database, timeout=settings.database_timeout)
-        database = connect(size=settings.pool_size)
+        database = connect(size=settings.pool_size, waited=metrics.observe_pool_wait if metrics else None)
         reader = connect(size=1)  # its own, so that no storm keeps it from hearing who has logged out
         revocations = Revocations(
             reader,
@@ -133,7 +138,11 @@ def _lifespan(
             await revocations.follow()
 
         schema = asyncio.create_task(background.persist(partial(background.require_schema, database)))
-        work = (keep_up, partial(background.purge, sessions), partial(keys.follow, tokens.use))
+        work = [partial(keep_up), partial(background.purge, sessions), partial(keys.follow, tokens.use)]
+        if metrics and settings.metrics_port:
+            metrics.set({"hash_queue_limit": settings.hash_queue, "pool_connections_limit": settings.pool_size})
+            work.append(partial(background.sample, metrics, health, passwords, database, revocations))
+            work.append(partial(metrics.serve, settings.metrics_host, settings.metrics_port))
         tasks = [schema, *(asyncio.create_task(background.persist(each)) for each in work)]
         # Before the first request a wrong schema is found, and it is known which sessions have ended; but a database
         # that is down is not waited for.

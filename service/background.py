@@ -1,7 +1,8 @@
-"""What a process does beside answering: it asks for its schema once, and deletes what has expired, for ever."""
+"""What a process does beside answering: it asks for its schema once, and deletes and measures for ever."""
 
 import asyncio
 import logging
+import math
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,11 @@ from contextlib import suppress
 
 from service.database import Database
 from service.errors import Unavailable
+from service.health import Health
+from service.metrics import Metrics
+from service.passwords import Passwords
 from service.queries import migrations
+from service.revocations import Revocations
 from service.sessions import Sessions
 
 STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
@@ -41,6 +46,24 @@ async def require_schema(database: Database) -> None:
         log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
         # An exception would pass through lifespan and event loop, and each would print a traceback of its own.
         os._exit(STARTUP_FAILURE)
+
+
+async def sample(
+    metrics: Metrics, health: Health, passwords: Passwords, database: Database, revocations: Revocations
+) -> None:
+    """Sets for ever, each second, the metrics that no event changes."""
+    while True:
+        waiting, running = passwords.load
+        values = {
+            "ready": float((await health.check()).is_ready),
+            "hash_queue_length": waiting,
+            "hashes_running": running,
+            "pool_connections_in_use": database.in_use,
+            "revocation_age_seconds": revocations.age if math.isfinite(revocations.age) else 0,
+            "revoked_sessions": revocations.remembered,
+        }
+        metrics.set(values)
+        await asyncio.sleep(1)
 
 
 async def purge(sessions: Sessions) -> None:

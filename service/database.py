@@ -57,10 +57,17 @@ class Database(Statements):
     reached, DuplicateKey.
     """
 
-    def __init__(self, address: DatabaseAddress, *, size: int, timeout: float) -> None:
+    def __init__(
+        self, address: DatabaseAddress, *, size: int, timeout: float, waited: Callable[[float], None] | None = None
+    ) -> None:
         self._timeout = timeout
         # Half of our own, so that a second attempt fits in, and nothing waits after we gave up.
-        self._pool = Pool(address, size=size, lock_wait=max(1, int(timeout // 2)))
+        self._pool = Pool(address, size=size, lock_wait=max(1, int(timeout // 2)), waited=waited)
+
+    @property
+    def in_use(self) -> int:
+        """How many connections statements and transactions hold."""
+        return self._pool.in_use
 
     async def close(self) -> None:
         """Says goodbye to the server, for a second at most."""

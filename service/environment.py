@@ -1,5 +1,6 @@
 """Environment variables, read and checked one at a time."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,13 @@ class Environment:
 
     def path(self, name: str) -> Path | None:
         text = self.text(name, "")
+        return Path(text) if text else None
+
+    def folder(self, name: str) -> Path | None:
+        """Of a variable that somebody else reads too, for whom empty is not absent."""
+        text = self._environ.get(name)
+        if text is not None and not (Path(text or "/nowhere").is_dir() and os.access(text, os.W_OK | os.X_OK)):
+            raise InvalidSetting(f"{name} must name a folder that can be written to, or not be set, not {text!r}")
         return Path(text) if text else None
 
     def secret(self, name: str) -> bytes | None:

@@ -55,13 +55,13 @@ def configure(level: str, layout: str) -> None:
     # What no line shows need not be looked up for each.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     configuration = json.loads(CONFIGURATION.read_text("utf-8"))
-    configuration["handlers"]["stdout"]["formatter"] = layout
-    for logger in (
-        configuration["root"],
-        configuration["loggers"]["uvicorn"],
-        configuration["loggers"]["uvicorn.error"],
-    ):
-        logger["level"] = level
+    configuration["handlers"]["stdout"] |= {"formatter": layout, "level": level}
+    levels = dict.fromkeys(("uvicorn", "uvicorn.error"), level)
+    # What is not printed may be counted; but for the line a request, which would cost more than it.
+    levels |= {"service": "DEBUG" if level == "DEBUG" else "INFO", "service.web.middleware": level}
+    for name, least in levels.items():
+        configuration["loggers"].setdefault(name, {})["level"] = least
+    configuration["root"]["level"] = level
     logging.config.dictConfig(configuration)
 
 

@@ -1,6 +1,7 @@
 """Which passwords are acceptable, and hashing them."""
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 from passlib.context import CryptContext
@@ -29,13 +30,20 @@ def _is_hashable(password: str) -> bool:
 class Passwords:
     """Checks, hashes and verifies passwords with bcrypt at a cost of 2**`rounds`.
 
-    `threads` hash at once and `queue` more wait.
+    `threads` hash at once and `queue` more wait; `waited` is told for how many seconds.
     """
 
     def __init__(
-        self, *, rounds: int, threads: int, queue: int, min_length: int = 8, blocklist: frozenset[str] = frozenset()
+        self,
+        *,
+        rounds: int,
+        threads: int,
+        queue: int,
+        min_length: int = 8,
+        blocklist: frozenset[str] = frozenset(),
+        waited: Callable[[float], None] | None = None,
     ) -> None:
-        self._threads = Threads(threads, queue)
+        self._threads = Threads(threads, queue, waited)
         self._min_length = min_length
         self._blocklist = blocklist
         self._context = CryptContext(schemes=["bcrypt"], bcrypt__default_rounds=rounds, bcrypt__min_rounds=rounds)
@@ -66,6 +74,11 @@ class Passwords:
         Raises Overloaded.
         """
         return await self._threads.run(lambda: self._compare(password, stored_hash))
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many hashes wait, and how many are computed."""
+        return self._threads.load
 
     def _compare(self, password: str, stored_hash: str | None) -> Verdict:
         if stored_hash is not None and _is_hashable(password):

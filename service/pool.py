@@ -2,7 +2,8 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeAlias
@@ -30,7 +31,11 @@ class Pool:
     Not aiomysql's pool: that makes everybody wait behind one slow handshake, never times out and is not fair.
     """
 
-    def __init__(self, address: DatabaseAddress, *, size: int, lock_wait: int) -> None:
+    def __init__(
+        self, address: DatabaseAddress, *, size: int, lock_wait: int, waited: Callable[[float], None] | None = None
+    ) -> None:
+        self.in_use = 0
+        self._waited = waited  # told how many seconds each one waited for a place, also in vain
         self._places = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._connect = partial(
@@ -46,9 +51,21 @@ class Pool:
             init_command=_SESSION % lock_wait,
         )
 
-    def place(self) -> asyncio.Semaphore:
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
         """To be held by whoever connects, for as long as it may try: waiting for it is fair."""
-        return self._places
+        started = time.perf_counter()
+        try:
+            await self._places.acquire()
+        finally:
+            if self._waited:
+                self._waited(time.perf_counter() - started)
+        self.in_use += 1
+        try:
+            yield
+        finally:
+            self.in_use -= 1
+            self._places.release()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

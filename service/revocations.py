@@ -60,6 +60,11 @@ class Revocations:
         """Seconds since the knowledge was complete; infinite before the first reading."""
         return time.monotonic() - self._read_at
 
+    @property
+    def remembered(self) -> int:
+        """How many ended sessions are known."""
+        return len(self._young) + len(self._old)
+
     async def record(self, transaction: Statements, session_ids: list[str]) -> None:
         """Tells all processes, as a part of the transaction that ends the sessions, one at least."""
         if self._interval:

@@ -111,6 +111,9 @@ class Settings:
     log_level: str = "INFO"
     log_format: str = "json"
     shutdown_delay: float = 2
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    metrics_folder: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -141,5 +144,8 @@ class Settings:
             cors_origins=env.origins("CORS_ORIGINS", "*"),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
             log_format=env.choice("LOG_FORMAT", "JSON", ("JSON", "CONSOLE")).lower(),
+            metrics_host=env.text("METRICS_HOST", cls.metrics_host),
+            metrics_port=env.integer("METRICS_PORT", 0, 0, 65535) or None,
+            metrics_folder=env.folder("PROMETHEUS_MULTIPROC_DIR") if env.text("METRICS_PORT", "") else None,
             shutdown_delay=env.duration("SHUTDOWN_DELAY", int(cls.shutdown_delay), least=0),
         )

@@ -28,33 +28,54 @@ def _lower_priority() -> None:
 class Threads:
     """`threads` compute at once and `queue` more wait; one beyond that is refused at once."""
 
-    def __init__(self, threads: int, queue: int) -> None:
+    def __init__(self, threads: int, queue: int, waited: Callable[[float], None] | None = None) -> None:
+        """`waited` is told, in the event loop, how many seconds each work waited for its thread."""
         self._executor = ThreadPoolExecutor(threads, "low-priority", initializer=_lower_priority)
-        self._places = threading.BoundedSemaphore(threads + queue)
+        self._waited = waited
+        self._lock = threading.Lock()
+        self._places = threads + queue
+        self._taken = 0
+        self._running = 0
         self._turns = (threads + queue) / threads
         self._last_took = 0.0  # seconds
 
     def require_room(self) -> None:
         """Raises Overloaded, with the time until all that wait now will have been served, when there is no place."""
-        if not self._places.acquire(blocking=False):
+        if self._taken >= self._places:
             raise Overloaded(retry_after=min(max(1, ceil(self._turns * self._last_took)), LONGEST_RETRY))
-        self._places.release()
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many wait, and how many are computed."""
+        with self._lock:
+            return self._taken - self._running, self._running
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns. Raises Overloaded, and what `work` raises."""
         self.require_room()
-        self._places.acquire()
-        future = self._executor.submit(self._timed, work)
+        with self._lock:
+            self._taken += 1
+        future = self._executor.submit(self._timed, work, time.monotonic(), asyncio.get_running_loop())
         # Not in a `finally` here: a caller that goes away leaves its work running, and the place taken.
-        future.add_done_callback(lambda _: self._places.release())
+        future.add_done_callback(lambda _: self._release())
         return await asyncio.wrap_future(future)
 
-    def _timed(self, work: Callable[[], T]) -> T:
+    def _timed(self, work: Callable[[], T], submitted: float, loop: asyncio.AbstractEventLoop) -> T:
         started = time.monotonic()
+        if self._waited:  # not here, where a lock that it holds could keep the event loop waiting for this thread
+            loop.call_soon_threadsafe(self._waited, started - submitted)
+        with self._lock:
+            self._running += 1
         try:
             return work()
         finally:
+            with self._lock:
+                self._running -= 1
             self._last_took = time.monotonic() - started
+
+    def _release(self) -> None:
+        with self._lock:
+            self._taken -= 1
 
     def close(self) -> None:
         """Drops what waits and waits for what runs."""

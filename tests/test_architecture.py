@@ -9,8 +9,8 @@ from tests.server import ROOT
 
 ALLOWED = {
     "app": {
-        "account", "auth", "background", "database", "environment", "health", "keys", "keywatch", "logs", "passwords",
-        "revocations", "rotation", "sessions", "settings", "shutdown", "tokens", "web",
+        "account", "auth", "background", "database", "environment", "health", "keys", "keywatch", "logs", "metrics",
+        "passwords", "revocations", "rotation", "sessions", "settings", "shutdown", "tokens", "web",
     },
     "web": {"account", "auth", "errors", "health", "logs", "tokens", "web"},
     "auth": {
@@ -20,7 +20,10 @@ ALLOWED = {
     "sessions": {"database", "queries", "revocations"},
     "revocations": {"database", "errors", "queries"},
     "rotation": {"database", "errors", "queries"},
-    "background": {"database", "errors", "queries", "sessions"},
+    "background": {
+        "database", "errors", "health", "metrics", "passwords", "queries", "revocations", "sessions",
+    },
+    "metrics": set(),
     "health": {"database", "errors", "queries", "revocations", "shutdown"},
     "queries": {"database", "errors", "queries"},
     "database": {"errors", "pool", "settings"},
@@ -56,6 +59,7 @@ VENDORS = {
     "pythonjsonlogger": {"logs"},
     "uuid_utils": {"auth", "sessions"},
     "uvicorn": {"shutdown"},
+    "prometheus_client": {"metrics"},
 }
 MODULES = sorted((ROOT / "service").rglob("*.py"))
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
+from service.web.measure import Measure
 from service.web.payload import render
 
 _NO_STORE = (b"cache-control", b"no-store")
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 class RequestLog:
     """Gives a request its id, its answer the headers that all have, and the log one line."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, measure: Measure | None = None) -> None:
         self._app = app
+        self._measure = measure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +52,10 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_marked)
         finally:
-            _log(scope, status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            if self._measure:
+                self._measure(scope, status, seconds)
+            _log(scope, status, seconds)
 
 
 def new_request_id() -> str:
