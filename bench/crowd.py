@@ -52,13 +52,14 @@ async def _client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bo
             await asyncio.sleep(pause)
             sent = time.perf_counter()
             writer.write(request)
-            status, retry_after = await _answer(reader)
+            status, retry_after = await read_answer(reader)
             pause = _note(seen, status, retry_after, sent)
     except (OSError, EOFError, ValueError, KeyError):  # the connection is lost, or what came is not HTTP
         seen.broken += 1
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes | None]:
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes | None]:
+    """The status and the Retry-After of the next answer. Raises EOFError, ValueError, KeyError."""
     status, *lines = (await reader.readuntil(b"\r\n\r\n")).removesuffix(b"\r\n\r\n").split(b"\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(b": ") for line in lines)}
     await reader.readexactly(int(headers[b"content-length"]))

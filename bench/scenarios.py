@@ -1,6 +1,6 @@
 """Every scenario under the name that --only takes, in the order of a run."""
 
-from bench import ended, measure, scale
+from bench import ended, guessing, measure, scale
 
 SCENARIOS = {
     "verify": measure.verify,
@@ -10,6 +10,7 @@ SCENARIOS = {
     "isolation": measure.isolation,
     "crowd": scale.crowd,
     "workers": scale.workers,
+    "guessing": guessing.guessing,
     "ended": ended.ended,
     "connections": scale.connections,
     "rows": scale.rows,

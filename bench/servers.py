@@ -40,7 +40,7 @@ class Server:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "uvicorn", "--factory", self._factory, "--port", str(port), "--no-access-log"]
-        command += self._options
+        command += ["--no-proxy-headers", *self._options]
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,

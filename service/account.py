@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 
+from service import usernames
 from service.database import Database, Statements
 from service.errors import InvalidCredentials, SessionNotFound, SessionRevoked
 from service.passwords import Passwords
@@ -10,6 +11,7 @@ from service.queries import users
 from service.queries.refresh_tokens import OpenSession
 from service.queries.users import User
 from service.sessions import Sessions
+from service.throttle import Throttle
 from service.tokens import AccessClaims
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ class Account:
     database: Database
     passwords: Passwords
     sessions: Sessions
+    throttle: Throttle
 
     async def list_sessions(self, claims: AccessClaims) -> list[OpenSession]:
         """The user's live sessions, the one used last first."""
@@ -50,7 +53,7 @@ class Account:
     async def change_password(self, claims: AccessClaims, current: str, new: str) -> None:
         """Puts a new password in the place of the current one, and ends every other session (ASVS 7.4.3).
 
-        Raises InvalidPassword for the new one, InvalidCredentials for the current one.
+        Raises InvalidPassword for the new one, InvalidCredentials and TooManyAttempts for the current one.
         """
         self.passwords.check(new)
         user = await self._authenticate(claims, current)
@@ -65,7 +68,7 @@ class Account:
         log.info("password_changed", extra={"username": user.username})
 
     async def delete(self, claims: AccessClaims, password: str) -> None:
-        """Deletes the user and all sessions; the name is free again. Raises InvalidCredentials."""
+        """Deletes the user and all sessions; the name is free again. Raises InvalidCredentials, TooManyAttempts."""
         user = await self._authenticate(claims, password)
 
         async def delete(transaction: Statements, found: User | None) -> None:
@@ -77,12 +80,13 @@ class Account:
         log.info("account_deleted", extra={"username": user.username})
 
     async def _authenticate(self, claims: AccessClaims, password: str) -> User:
-        self.passwords.require_room()
-        await self.list_sessions(claims)
-        user = await users.find(self.database, claims.sub)
-        matches, _ = await self.passwords.verify(password, user.password_hash if user else None)
-        if user is None or not matches:
-            raise _wrong_password(claims)
+        async with self.throttle.guess(usernames.key_of(claims.username)):
+            self.passwords.require_room()
+            await self.list_sessions(claims)
+            user = await users.find(self.database, claims.sub)
+            matches, _ = await self.passwords.verify(password, user.password_hash if user else None)
+            if user is None or not matches:
+                raise _wrong_password(claims)
         return user
 
 

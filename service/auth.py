@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from service import usernames
 from service.database import Database
-from service.errors import InvalidCredentials, InvalidUsername, SessionRevoked
+from service.errors import InvalidCredentials, SessionRevoked
 from service.passwords import Passwords
 from service.queries import users
 from service.queries.refresh_tokens import Session
@@ -16,6 +16,7 @@ from service.queries.users import User
 from service.revocations import Revocations
 from service.rotation import Rotation, Step
 from service.sessions import Sessions
+from service.throttle import Throttle
 from service.tokens import AccessClaims, Tokens
 
 log = logging.getLogger(__name__)
@@ -42,14 +43,16 @@ class Auth:
     sessions: Sessions
     rotation: Rotation
     revocations: Revocations
+    throttle: Throttle
     clock: Callable[[], float]
 
-    async def signup(self, raw_username: str, password: str) -> None:
-        """Registers a user. Raises InvalidUsername, InvalidPassword, UsernameTaken."""
+    async def signup(self, raw_username: str, password: str, *, ip: str | None = None) -> None:
+        """Registers a user. Raises InvalidUsername, InvalidPassword, UsernameTaken, TooManyAttempts."""
         username = usernames.parse(raw_username)
-        password_hash = await self.passwords.hash(password)
-        user = User(str(uuid7()), username.text, password_hash)
-        await users.insert(self.database, user, username.key, self._now())
+        async with self.throttle.signup(ip):
+            password_hash = await self.passwords.hash(password)
+            user = User(str(uuid7()), username.text, password_hash)
+            await users.insert(self.database, user, username.key, self._now())
         log.info("user_registered", extra={"username": username.text})
 
     async def login(
@@ -57,21 +60,16 @@ class Auth:
     ) -> TokenPair:
         """Opens a session, which shows its user where it came from.
 
-        Raises InvalidCredentials, after the same work whether or not the user exists.
+        Raises InvalidCredentials, after the same work whether or not the user exists, and TooManyAttempts before any.
         """
-        self.passwords.require_room()
-        for _ in range(2):  # once more where the stored hash was changed, or renewed, while this one was compared
-            user = await self._find_user(raw_username)
-            matches, new_hash = await self.passwords.verify(password, user.password_hash if user else None)
-            if user is None or not matches:
-                break
-            if new_hash and await users.replace_password_hash(self.database, user, new_hash):
-                user = replace(user, password_hash=new_hash)
-            if session := await self.sessions.open(user, user_agent=user_agent, ip=ip):
-                log.info("login_succeeded", extra={"username": user.username, "session": session.id})
-                return self._issue(session)
-        log.info("login_failed", extra={"username": raw_username[: usernames.MAX_LENGTH]})
-        raise InvalidCredentials
+        key = usernames.key_of(raw_username)
+        async with self.throttle.guess(key, ip):
+            session = await self._open_session(key, password, user_agent=user_agent, ip=ip)
+            if session is None:
+                log.info("login_failed", extra={"username": raw_username[: usernames.MAX_LENGTH]})
+                raise InvalidCredentials
+        log.info("login_succeeded", extra={"username": session.username, "session": session.id})
+        return self._issue(session)
 
     def verify(self, access_token: str) -> AccessClaims:
         """Says whose access token this is, from memory alone. Raises InvalidToken, StaleRevocations."""
@@ -103,12 +101,21 @@ class Auth:
         if await self.sessions.end(claims.sub, [claims.sid]):
             log.info("logged_out", extra={"username": claims.username, "session": claims.sid})
 
-    async def _find_user(self, raw_username: str) -> User | None:
-        try:
-            key = usernames.parse(raw_username).key
-        except InvalidUsername:
-            return None
-        return await users.find_by_key(self.database, key)
+    async def _open_session(
+        self, key: str | None, password: str, *, user_agent: str | None, ip: str | None
+    ) -> Session | None:
+        """A session of the user with this key and password; None where there is no such user."""
+        self.passwords.require_room()
+        for _ in range(2):  # once more where the stored hash was changed, or renewed, while this one was compared
+            user = await users.find_by_key(self.database, key) if key is not None else None
+            matches, new_hash = await self.passwords.verify(password, user.password_hash if user else None)
+            if user is None or not matches:
+                break
+            if new_hash and await users.replace_password_hash(self.database, user, new_hash):
+                user = replace(user, password_hash=new_hash)
+            if session := await self.sessions.open(user, user_agent=user_agent, ip=ip):
+                return session
+        return None
 
     def _issue(self, session: Session) -> TokenPair:
         return TokenPair(

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
@@ -89,12 +90,29 @@ class Environment:
                 )
         return origins
 
+    def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        texts = (text.strip() for text in self.text(name, "").split(","))
+        return tuple(_network(name, text) for text in texts if text)
+
     def lines_of_file(self, name: str) -> frozenset[str]:
         path = self.text(name, "")
         try:
             return frozenset(Path(path).read_text("utf-8").splitlines()) if path else frozenset()
         except (OSError, UnicodeDecodeError):
             raise InvalidSetting(f"{name} must name a readable UTF-8 file, not {path!r}") from None
+
+
+def _network(name: str, text: str) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise InvalidSetting(f"{name} must hold addresses and networks such as 10.0.0.0/24; not {text!r}") from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped and network.prefixlen >= 96:
+        network = IPv4Network((mapped, network.prefixlen - 96))
+    if network.prefixlen == 0:
+        raise InvalidSetting(f"{name} must not hold {text}: anybody could say to be anybody else")
+    return network
 
 
 def _secret(name: str, text: str) -> bytes:

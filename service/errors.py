@@ -6,6 +6,7 @@
     │   └── InvalidPassword
     ├── UsernameTaken
     ├── InvalidCredentials      unknown user or wrong password; never said which
+    ├── TooManyAttempts         the password was not even compared
     ├── SessionNotFound         no session of this user has the id
     ├── InvalidToken            not a token of ours, altered, expired or of the other type
     │   ├── MissingToken
@@ -55,6 +56,17 @@ class UsernameTaken(AuthError):
 class InvalidCredentials(AuthError):
     code = "invalid_credentials"
     sentence = "Wrong username or password."
+
+
+class TooManyAttempts(AuthError):
+    """`retry_after` is when the next one is admitted, in seconds."""
+
+    code = "too_many_attempts"
+    sentence = "Too many attempts; try again later."
+
+    def __init__(self, sentence: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
 
 
 class SessionNotFound(AuthError):

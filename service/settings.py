@@ -3,10 +3,12 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from service.environment import Environment, InvalidSetting
+from service.ratelimits import RateLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,8 @@ class Settings:
     pool_size: int = 10
     database_timeout: float = 2
     cors_origins: tuple[str, ...] = ("*",)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    limits: RateLimits = field(default=RateLimits())
     log_level: str = "INFO"
     log_format: str = "json"
     shutdown_delay: float = 2
@@ -142,6 +146,8 @@ class Settings:
             pool_size=env.integer("POOL_SIZE", cls.pool_size, 1, 1000),
             database_timeout=env.duration("DATABASE_TIMEOUT", int(cls.database_timeout)),
             cors_origins=env.origins("CORS_ORIGINS", "*"),
+            trusted_proxies=env.networks("TRUSTED_PROXIES"),
+            limits=RateLimits.from_env(env),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
             log_format=env.choice("LOG_FORMAT", "JSON", ("JSON", "CONSOLE")).lower(),
             metrics_host=env.text("METRICS_HOST", cls.metrics_host),

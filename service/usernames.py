@@ -19,6 +19,14 @@ class Username:
     key: str
 
 
+def key_of(raw: str) -> str | None:
+    """The key of the username in `raw`; None where it is none."""
+    try:
+        return parse(raw).key
+    except InvalidUsername:
+        return None
+
+
 def parse(raw: str) -> Username:
     """The username in `raw`, 1 to 64 characters. Raises InvalidUsername.
 

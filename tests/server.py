@@ -84,7 +84,7 @@ class Server:
         self.log = folder / "service.log"
         self._arguments = arguments
         self._settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "BCRYPT_ROUNDS": "10"}
-        self._settings |= {"SHUTDOWN_DELAY": "0", **settings}
+        self._settings |= {"SHUTDOWN_DELAY": "0", "UVICORN_PROXY_HEADERS": "false", **settings}
 
     def __enter__(self) -> Self:
         for _ in range(5):

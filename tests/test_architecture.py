@@ -8,15 +8,17 @@ import pytest
 from tests.server import ROOT
 
 ALLOWED = {
-    "app": {
-        "account", "auth", "background", "database", "environment", "health", "keys", "keywatch", "logs", "metrics",
-        "passwords", "revocations", "rotation", "sessions", "settings", "shutdown", "tokens", "web",
+    "app": {"background", "environment", "keys", "keywatch", "lifespan", "logs", "metrics", "settings", "web"},
+    "lifespan": {
+        "account", "auth", "background", "database", "health", "keywatch", "metrics", "passwords", "revocations",
+        "rotation", "sessions", "settings", "shutdown", "throttle", "tokens", "web",
     },
     "web": {"account", "auth", "errors", "health", "logs", "tokens", "web"},
     "auth": {
-        "database", "errors", "passwords", "queries", "revocations", "rotation", "sessions", "tokens", "usernames",
+        "database", "errors", "passwords", "queries", "revocations", "rotation", "sessions", "throttle", "tokens",
+        "usernames",
     },
-    "account": {"database", "errors", "passwords", "queries", "sessions", "tokens"},
+    "account": {"database", "errors", "passwords", "queries", "sessions", "throttle", "tokens", "usernames"},
     "sessions": {"database", "queries", "revocations"},
     "revocations": {"database", "errors", "queries"},
     "rotation": {"database", "errors", "queries"},
@@ -42,12 +44,15 @@ ALLOWED = {
     "mariadb": set(),
     "logs": set(),
     "environment": set(),
-    "settings": {"environment"},
     "shutdown": set(),
+    "settings": {"environment", "ratelimits"},
+    "ratelimits": {"environment"},
+    "tallies": {"ratelimits"},
+    "throttle": {"errors", "ratelimits", "tallies"},
     "threads": {"errors"},
 }  # fmt: skip
 VENDORS = {
-    "starlette": {"app", "web"},
+    "starlette": {"app", "lifespan", "web"},
     "aiomysql": {"pool"},
     "pymysql": {"database", "pool"},
     "jose": {"keys"},
@@ -60,6 +65,8 @@ VENDORS = {
     "uuid_utils": {"auth", "sessions"},
     "uvicorn": {"shutdown"},
     "prometheus_client": {"metrics"},
+    "limits": {"tallies"},
+    "redis": {"tallies"},
 }
 MODULES = sorted((ROOT / "service").rglob("*.py"))
 

@@ -7,6 +7,7 @@ import pytest
 from pymysql.cursors import Cursor
 
 from service.localdb import LocalDatabase
+from service.ratelimits import RateLimits
 from tests.conftest import PASSWORD, StartClient
 from tests.server import claims_of, cursor_on
 
@@ -49,17 +50,18 @@ async def test_an_unknown_user_and_a_wrong_password_are_answered_alike(client: h
     assert ours[0] == ours[1]
 
 
-async def test_an_unknown_user_takes_as_long_as_a_wrong_password(client: httpx.AsyncClient, name: str) -> None:
+async def test_an_unknown_user_takes_as_long_as_a_wrong_password(start: StartClient, name: str) -> None:
     """REQUIREMENTS 40: medians within 1.2; all meet the same load, and more samples if it is noisy."""
     seconds: dict[str, list[float]] = {name: [], "nobody-" + name: [], "no such name": []}
-    for samples in range(1, 101):
-        for username, times in seconds.items():
-            started = time.perf_counter()
-            await client.post("/auth/login", json={"username": username, "password": "not the password"})
-            times.append(time.perf_counter() - started)
-        medians = sorted(statistics.median(times) for times in seconds.values())
-        if samples >= 15 and medians[-1] < 1.2 * medians[0]:
-            return
+    async with start(bcrypt_rounds=10, limits=RateLimits(rate_limits=False)) as client:
+        for samples in range(1, 101):
+            for username, times in seconds.items():
+                started = time.perf_counter()
+                await client.post("/auth/login", json={"username": username, "password": "not the password"})
+                times.append(time.perf_counter() - started)
+            medians = sorted(statistics.median(times) for times in seconds.values())
+            if samples >= 15 and medians[-1] < 1.2 * medians[0]:
+                return
     raise AssertionError(medians)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from service.localdb import LocalDatabase, free_port, local_database
 from service.queries import migrations
+from service.ratelimits import RateLimits
 from service.settings import KeySettings, Settings
 from tests.server import ROOT, Server, environment
 from tests.test_contract import every_error
@@ -117,7 +118,7 @@ def test_every_code_is_in_the_table_and_every_setting_in_the_sample() -> None:
     ours = {name for name in sample if not name.startswith("UVICORN_")}
     chapter = README.split("\n### Configuration\n")[1].split("\n### ")[0]
     assert ours == set(re.findall(r"`([A-Z]+_[A-Z_]+)`", chapter)) - {"UVICORN_"}
-    fields = {*Settings.__dataclass_fields__, *KeySettings.__dataclass_fields__}
+    fields = {*Settings.__dataclass_fields__, *KeySettings.__dataclass_fields__, *RateLimits.__dataclass_fields__}
     assert {name.lower() for name in ours} - fields == {"database_url"}
 
 

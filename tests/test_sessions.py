@@ -181,18 +181,6 @@ async def test_an_empty_body_is_none_however_it_is_sent(client: httpx.AsyncClien
     assert (answer.status_code, answer.json()["tokensDeleted"]) == (200, 1)
 
 
-@pytest.mark.parametrize(("said", "stored"), [("é", None), ("nonsense", None), ("fe80::1%eth0", "fe80::1")])
-async def test_an_address_that_is_none_is_not_stored(
-    client: httpx.AsyncClient, name: str, said: str, stored: str | None
-) -> None:
-    """As uvicorn takes it from a proxy that passes on whatever the client says."""
-    headers = {"X-Forwarded-For": said.encode("latin-1")}
-    answer = await client.post("/auth/login", json={"username": name, "password": PASSWORD}, headers=headers)  # type: ignore[arg-type]
-    assert answer.status_code == 200
-    [session] = await sessions_of(client, answer.json())
-    assert session["ip"] == stored
-
-
 @pytest.mark.parametrize("end", ["login", "logoutall", "account"])
 async def test_a_user_with_very_many_sessions_gets_rid_of_them(
     client: httpx.AsyncClient, name: str, sql: Cursor, end: str

@@ -15,6 +15,7 @@ from service.errors import (
     InvalidToken,
     MissingToken,
     SessionNotFound,
+    TooManyAttempts,
     Unavailable,
     UsernameTaken,
 )
@@ -27,6 +28,7 @@ STATUS: dict[type[AuthError], int] = {
     InvalidToken: 401,
     SessionNotFound: 404,
     UsernameTaken: 409,
+    TooManyAttempts: 429,
     Unavailable: 503,
 }
 
@@ -56,7 +58,7 @@ def refuse(error: AuthError, **members: object) -> Response:
     if status == 401:  # RFC 9110 §15.5.2, RFC 6750 §3.1: the error is named only where a token was presented
         presented = isinstance(error, InvalidToken) and not isinstance(error, MissingToken)
         headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if presented else "Bearer"
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooManyAttempts):
         headers["Retry-After"] = str(error.retry_after)
     return render({**members, "error": str(error), "code": error.code}, status, headers)
 

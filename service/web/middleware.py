@@ -4,6 +4,8 @@ import logging
 import random
 import re
 import time
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -11,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
+from service.web.address import Clients
 from service.web.measure import Measure
 from service.web.payload import render
 
@@ -25,20 +28,25 @@ log = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """Gives a request its id, its answer the headers that all have, and the log one line."""
+    """Gives a request its id and its client, its answer the headers that all have, and the log one line."""
 
-    def __init__(self, app: ASGIApp, measure: Measure | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, trusted_proxies: Sequence[IPv4Network | IPv6Network], measure: Measure | None = None
+    ) -> None:
         self._app = app
+        self._clients = Clients(trusted_proxies)
         self._measure = measure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        address = self._clients.address_of(scope)
+        scope["client"] = (address, 0) if address else None  # from here on, who is meant and not who is connected
         started = time.perf_counter()
         status = 499  # as nginx notes a client that left before its answer
         own_id = _request_id(scope)
-        logs.request.set({"request_id": own_id, "client": scope["client"][0] if scope["client"] else None})
+        logs.request.set({"request_id": own_id, "client": address})
 
         async def send_marked(message: Message) -> None:
             nonlocal status

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -144,14 +143,6 @@ def bearer_token(request: Request[Any]) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise MissingToken
     return token.lstrip(" ")
-
-
-def address_of(request: Request[Any]) -> str | None:
-    """The IP address that a request came from; None where a proxy says nonsense, or there is none."""
-    try:
-        return str(ip_address(request.client.host.partition("%")[0])) if request.client else None
-    except ValueError:
-        return None
 
 
 def time_of(seconds_since_1970: int) -> datetime:

@@ -12,6 +12,7 @@ from service.auth import Auth
 from service.errors import InvalidToken
 from service.health import Health
 from service.tokens import AccessClaims
+from service.web.address import address_of
 from service.web.errors import refuse
 from service.web.payload import (
     Credentials,
@@ -26,7 +27,6 @@ from service.web.payload import (
     TokenPair,
     Verified,
     VerifiedUser,
-    address_of,
     bearer_token,
     read,
     render,
@@ -44,7 +44,7 @@ class State(TypedDict):
 
 async def signup(request: Request[State]) -> Response:
     body = await read(request, Credentials)
-    await request.state["auth"].signup(body.username, body.password)
+    await request.state["auth"].signup(body.username, body.password, ip=address_of(request))
     return render(Done(message="User registered successfully"))
 
 

@@ -1,0 +1,64 @@
+"""What may be set of the limits on guesses and signups."""
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from service.environment import Environment, InvalidSetting
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_WINDOW = 30 * 86400
+
+
+class Limit(NamedTuple):
+    """So many in so many seconds, which begin with the first."""
+
+    amount: int
+    seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimits:
+    """Checked settings. Without a storage, which is the URL of a Redis, each process counts for itself."""
+
+    rate_limits: bool = True
+    rate_limit_login_name: Limit = field(default=Limit(20, 15 * 60))
+    rate_limit_login_address: Limit = field(default=Limit(100, 15 * 60))
+    rate_limit_signup: Limit = field(default=Limit(60, 3600))
+    rate_limit_storage: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_env(cls, env: Environment) -> "RateLimits":
+        """Reads and checks these settings alone. Raises InvalidSetting at the first one that is unusable."""
+        return cls(
+            rate_limits=env.choice("RATE_LIMITS", "ON", ("ON", "OFF")) == "ON",
+            rate_limit_login_name=_limit(env, "RATE_LIMIT_LOGIN_NAME", cls.rate_limit_login_name),
+            rate_limit_login_address=_limit(env, "RATE_LIMIT_LOGIN_ADDRESS", cls.rate_limit_login_address),
+            rate_limit_signup=_limit(env, "RATE_LIMIT_SIGNUP", cls.rate_limit_signup),
+            rate_limit_storage=_storage(env),
+        )
+
+
+def _limit(env: Environment, name: str, default: Limit) -> Limit:
+    text = env.text(name, f"{default.amount}/{default.seconds}s")
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,7})([smhd])", text)
+    limit = Limit(int(match[1]), int(match[2]) * _UNITS[match[3]]) if match else Limit(0, 0)
+    if limit.amount < 1 or not 1 <= limit.seconds <= _LONGEST_WINDOW:
+        raise InvalidSetting(f"{name} must be a number and a time of 30d at most, such as 20/15m; not {text!r}")
+    return limit
+
+
+def _storage(env: Environment) -> str | None:
+    """Without a query: the client would take any, and fail at the first count."""
+    text = env.text("RATE_LIMIT_STORAGE", "")
+    if not text:
+        return None
+    try:
+        url, _ = urlsplit(text), urlsplit(text).port
+        is_usable = url.scheme in {"redis", "rediss"} and url.hostname and re.fullmatch(r"/?[0-9]{0,4}", url.path)
+    except ValueError:
+        is_usable = False
+    if not is_usable or url.query or url.fragment:
+        raise InvalidSetting("RATE_LIMIT_STORAGE must have the form redis://user:password@host:port/0, or rediss://")
+    return text

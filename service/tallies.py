@@ -1,0 +1,116 @@
+"""Counts that begin anew after a while, in memory or in a Redis that processes share; by the clock of the system."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from math import ceil
+from typing import NamedTuple, TypeVar
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.errors import StorageError
+from redis.asyncio import ConnectionPool
+
+from service.ratelimits import Limit
+
+TIMEOUT = 0.25  # seconds
+RETRY_INTERVAL = 1  # seconds
+SWEEP_INTERVAL = 10  # seconds
+CONNECTIONS = 8
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Tally(NamedTuple):
+    """How many are left until the limit, and how many whole seconds until it begins anew."""
+
+    left: int
+    seconds: int
+
+
+class Tallies:
+    """Counts by subject, under their hashes: the storage has no list of who logs in from where.
+
+    It fails open: while the storage at `url` can't be asked, nothing has been counted. Nobody waits for it for longer
+    than TIMEOUT, and then nobody at all for RETRY_INTERVAL.
+    """
+
+    def __init__(self, url: str | None) -> None:
+        self._pool = ConnectionPool.from_url(url, max_connections=CONNECTIONS) if url else None
+        self._storage = (
+            RedisStorage("async+redis://", True, "redispy", connection_pool=self._pool)  # type: ignore[arg-type]  # its options lack what it documents
+            if self._pool
+            else MemoryStorage()
+        )
+        self._limiter = FixedWindowRateLimiter(self._storage)
+        self._connections = asyncio.Semaphore(CONNECTIONS)  # waiting for one is no fault of the storage
+        self._is_down = False
+        self._next_try = 0.0
+
+    async def read(self, limit: Limit, subject: str) -> Tally:
+        """What is left for a subject."""
+        item, key = _keyed(limit, subject)
+        stats = await self._ask(lambda: self._limiter.get_window_stats(item, key))
+        if stats is None:
+            return Tally(limit.amount, 0)
+        return Tally(stats.remaining, ceil(stats.reset_time - time.time()))
+
+    async def add(self, limit: Limit, subject: str) -> None:
+        """Counts one; the first begins the time after which all are forgotten."""
+        item, key = _keyed(limit, subject)
+        last_sweep = self._storage.timer if isinstance(self._storage, MemoryStorage) else None
+        await self._ask(lambda: self._limiter.hit(item, key))
+        if isinstance(self._storage, MemoryStorage) and self._storage.timer is not last_sweep:
+            # It looks at every key for those that are over, at each count unless the last look is still under way.
+            self._storage.timer = asyncio.create_task(_prolong(self._storage.timer))
+
+    async def forget(self, limit: Limit, subject: str) -> None:
+        """Begins anew."""
+        item, key = _keyed(limit, subject)
+        await self._ask(lambda: self._limiter.clear(item, key))
+
+    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
+        async with self._connections:
+            now = time.monotonic()
+            if self._is_down and now < self._next_try:
+                return None
+            self._next_try = now + RETRY_INTERVAL  # so that one alone tries it, while others go on
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    answer = await question()
+            except (StorageError, OSError) as error:
+                self._note(str(error.__cause__ or error) or type(error).__name__)
+                return None
+            if self._is_down:
+                self._note(None)
+            return answer
+
+    def _note(self, problem: str | None) -> None:
+        self._next_try = time.monotonic() + RETRY_INTERVAL
+        if problem and not self._is_down:
+            log.warning("rate_limit_storage_unavailable", extra={"problem": problem})
+        elif not problem:
+            log.info("rate_limit_storage_available")
+        self._is_down = problem is not None
+
+    async def close(self) -> None:
+        """Closes the connections to the storage."""
+        if self._pool:
+            await self._pool.aclose()
+        if isinstance(self._storage, MemoryStorage) and self._storage.timer:
+            self._storage.timer.cancel()
+
+
+async def _prolong(sweep: asyncio.Task[None] | None) -> None:
+    if sweep:
+        await sweep
+    await asyncio.sleep(SWEEP_INTERVAL)
+
+
+def _keyed(limit: Limit, subject: str) -> tuple[RateLimitItemPerSecond, str]:
+    """Another limit has counts of its own."""
+    return RateLimitItemPerSecond(limit.amount, limit.seconds), sha256(subject.encode()).hexdigest()[:32]

@@ -1,0 +1,156 @@
+"""Counts in a Redis: shared, and no condition for a login."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.localdb import LocalDatabase
+from service.tallies import RETRY_INTERVAL, TIMEOUT
+from tests.conftest import PASSWORD, StartClient
+from tests.redisserver import Redis
+from tests.server import Server
+from tests.test_rate_limits import LOOPBACK, at_once, limits, log_in, statuses
+
+LOST, FOUND = "rate_limit_storage_unavailable", "rate_limit_storage_available"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis of one test's own."""
+    with Redis(tmp_path) as running:
+        yield running
+
+
+async def test_processes_that_share_a_redis_count_together(
+    redis: Redis, mariadb: LocalDatabase, start: StartClient, name: str, tmp_path: Path
+) -> None:
+    """REQUIREMENTS 43: and a success at one of them forgives at all."""
+    shared = limits(name="6/900", rate_limit_storage=redis.url)
+    other = Server(mariadb.url, tmp_path, RATE_LIMIT_LOGIN_NAME="6/15m", RATE_LIMIT_STORAGE=redis.url)
+    async with start(limits=shared) as one:
+        with other:
+            async with httpx.AsyncClient(base_url=other.url, timeout=30) as two:
+                assert [*await statuses(one, 3, name), *await statuses(two, 2, name)] == [401] * 5
+                assert await statuses(two, 1, name, PASSWORD) == [200]
+                assert [*await statuses(one, 3, name), *await statuses(two, 3, name)] == [401] * 6
+                assert [*await statuses(one, 1, name), *await statuses(two, 1, name)] == [429, 429]
+    async with start(limits=shared) as restarted:
+        assert await statuses(restarted, 1, name, PASSWORD) == [429]
+
+
+async def test_guesses_at_once_are_compared_no_more_often_than_the_limit_a_process(
+    redis: Redis, start: StartClient, name: str
+) -> None:
+    """REQUIREMENTS 43: what two processes admit at the same time, none of them knows of yet."""
+    shared = limits(name="10/900", rate_limit_storage=redis.url)
+    async with start(limits=shared) as one, start(limits=shared) as two:
+        at_one = await at_once(*(log_in(one, name) for _ in range(50)))
+        assert [answer.status_code for answer in at_one].count(401) == 10
+        assert await statuses(two, 1, name) == [429]
+        redis.ask("flushall")
+        at_both = await at_once(*(log_in(each, name) for _ in range(25) for each in (one, two)))
+        assert 10 <= [answer.status_code for answer in at_both].count(401) <= 20
+        assert {answer.status_code for answer in at_both} == {401, 429}
+
+
+async def test_an_attempt_is_admitted_when_retry_after_says(redis: Redis, start: StartClient, name: str) -> None:
+    """REQUIREMENTS 44: Redis says it in whole seconds."""
+    async with start(limits=limits(name="1/2", rate_limit_storage=redis.url)) as client:
+        assert await statuses(client, 1, name) == [401]
+        refused = await log_in(client, name)
+        refused_at = time.monotonic()
+        assert refused.status_code == 429
+        seconds = int(refused.headers["Retry-After"])
+        assert 1 <= seconds <= 3
+        while (answer := await log_in(client, name)).status_code == 429:
+            assert time.monotonic() < refused_at + seconds + 1, "it should be admitted by now"
+            await asyncio.sleep(0.05)
+        assert answer.status_code == 401
+
+
+async def test_the_storage_has_neither_names_nor_addresses(redis: Redis, start: StartClient, name: str) -> None:
+    """REQUIREMENTS 43."""
+    counting = limits(rate_limit_storage=redis.url)
+    async with start(limits=counting, trusted_proxies=LOOPBACK) as client:
+        assert await statuses(client, 1, name, "a wrong guess", "203.0.113.7") == [401]
+    keys = redis.ask("keys", "*")
+    assert len(keys.splitlines()) == 2
+    assert name not in keys
+    assert "203.0.113" not in keys
+    assert all(int(redis.ask("ttl", key)) > 0 for key in keys.splitlines())
+
+
+async def test_a_redis_that_is_killed_lets_everybody_log_in_until_it_is_back(
+    redis: Redis, start: StartClient, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """REQUIREMENTS 43, 66: the limit fails open, and nothing else does."""
+    caplog.set_level("INFO")
+    async with start(limits=limits(name="3/900", rate_limit_storage=redis.url)) as client:
+        assert await statuses(client, 4, name) == [401, 401, 401, 429]
+        redis.kill()
+        assert await statuses(client, 5, name) == [401] * 5
+        assert await statuses(client, 3, name, PASSWORD) == [200] * 3
+        assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 0)
+        redis.start()
+        async with asyncio.timeout(20):
+            while (await log_in(client, name)).status_code != 429:
+                await asyncio.sleep(0.05)
+        assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 1)
+        assert await statuses(client, 1, name, PASSWORD) == [429]
+
+
+async def test_a_redis_that_hangs_slows_hardly_anybody(
+    redis: Redis, start: StartClient, name: str, new_name: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """REQUIREMENTS 66: a login asks for it three times, and one alone a second waits for the answer."""
+    caplog.set_level("INFO")
+    count, nobody = 40, new_name()  # whose hash is the cheapest
+    async with start(limits=limits(name="30/900", rate_limit_storage=redis.url)) as client:
+        assert await statuses(client, 1, nobody) == [401]
+        redis.stop()
+        began = time.monotonic()
+        assert await statuses(client, count, nobody) == [401] * count
+        answers = await at_once(*(log_in(client, name, PASSWORD) for _ in range(10)))
+        took = time.monotonic() - began
+        assert {answer.status_code for answer in answers} == {200}
+        assert took < count * TIMEOUT, "each login has waited for it"
+        assert caplog.messages.count(LOST) == 1
+        redis.go_on()
+        async with asyncio.timeout(20):
+            while FOUND not in caplog.messages:
+                await log_in(client, name, PASSWORD)
+                await asyncio.sleep(RETRY_INTERVAL / 10)
+        # An answer that comes late belongs to no later question.
+        redis.ask("flushall")
+        assert await statuses(client, 31, nobody) == [401] * 30 + [429]
+
+
+async def test_a_service_starts_without_its_redis(
+    redis: Redis, mariadb: LocalDatabase, name: str, tmp_path: Path
+) -> None:
+    redis.kill()
+    settings = {"RATE_LIMIT_STORAGE": redis.url.replace("//", "//:a-password@"), "RATE_LIMIT_LOGIN_NAME": "1/15m"}
+    with Server(mariadb.url, tmp_path, **settings) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            assert await statuses(client, 3, name) == [401] * 3
+        await server.logs(LOST)
+        log = server.log.read_text()
+    assert log.count(LOST) == 1
+    assert "a-password" not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("refusal", ["config set requirepass a-password", "config set maxmemory 1"])
+async def test_a_redis_that_refuses_us_is_no_condition_either(
+    redis: Redis, start: StartClient, name: str, caplog: pytest.LogCaptureFixture, refusal: str
+) -> None:
+    """REQUIREMENTS 66."""
+    redis.ask(*refusal.split())
+    async with start(limits=limits(name="1/900", rate_limit_storage=redis.url)) as client:
+        assert await statuses(client, 2, name) == [401] * 2
+        assert await statuses(client, 1, name, PASSWORD) == [200]
+    assert LOST in caplog.messages
