@@ -255,6 +255,19 @@ async def test_a_port_that_is_taken_is_told_once_and_asked_for_until_it_is_free(
     assert total(found, "mstack_auth_events_total", event="metrics_port_taken") == 1
 
 
+async def test_a_host_that_is_not_ours_is_told_once_and_takes_nothing_else_along(
+    start: StartClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address for documentation (RFC 5737), which no machine has."""
+    async with start(metrics_port=free_port(), metrics_host="203.0.113.1") as client:
+        async with asyncio.timeout(20):
+            while "metrics_not_served" not in caplog.text:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(1.2)  # another attempt
+        assert (await client.get("/readyz")).status_code == 200
+    assert caplog.text.count("metrics_not_served") == 1
+
+
 async def test_every_metric_of_the_dashboard_and_the_alerts_exists(lone: tuple[Server, int]) -> None:
     """And every route, label and event that they ask for."""
     server, port = lone
