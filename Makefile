@@ -9,7 +9,7 @@ dev: .venv/installed
 	@exec $(BIN)/python -m service.dev
 
 test: .venv/installed .venv/node/jose-5.10.0
-	@.ci/provision mariadb chromium wrk promtool redis
+	@.ci/provision mariadb chromium wrk promtool redis nginx caddy haproxy systemd dump
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -19,9 +19,9 @@ from uuid_utils.compat import uuid7
 from bench.measure import THEIRS
 from bench.progress import counted
 from bench.servers import migrate
+from service.address import DatabaseAddress
 from service.localdb import LocalDatabase, local_database
 from service.mariadb import account
-from service.settings import DatabaseAddress
 
 OPTIONS = (
     "--innodb-buffer-pool-size=1G",

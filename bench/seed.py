@@ -15,8 +15,8 @@ import pymysql
 from uuid_utils.compat import uuid7
 
 from bench.progress import counted
+from service.address import DatabaseAddress
 from service.keys import KeyRing, secret_key
-from service.settings import DatabaseAddress
 from service.tokens import Tokens
 
 SECRET = "for-the-bench-only-0123456789abcdefghij"  # noqa: S105  # of a server that lives for minutes

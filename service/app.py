@@ -50,6 +50,8 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         log.warning("cors_any_origin", extra={"hint": "set CORS_ORIGINS to the origins of your pages"})
     routes = [*ROUTES, *HEALTH_ROUTES, jwks_route(settings.keys.jwks_max_age)]
     metrics = Metrics(settings.metrics_folder) if settings.metrics_port else None
+    if settings.database.is_readable_on_the_way:
+        log.warning("database_without_tls", extra={"hint": "set ssl_ca in DATABASE_URL"})
     app = Starlette(
         routes=routes,
         middleware=[

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import pymysql
 
+from service.address import DatabaseAddress
 from service.errors import DatabaseUnavailable, Overloaded
 from service.pool import Connection, Pool, code_of, is_lost
-from service.settings import DatabaseAddress
 
 log = logging.getLogger(__name__)
 Row = tuple[Any, ...]

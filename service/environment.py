@@ -27,8 +27,18 @@ class Environment:
     def text(self, name: str, default: str) -> str:
         return self._environ.get(name, "").strip() or default
 
+    def secret_text(self, name: str) -> str:
+        """The text of `name`, or of the file that `name`_FILE names, as secrets are handed to containers and units."""
+        text, path = self.text(name, ""), self.text(f"{name}_FILE", "")
+        if text and path:
+            raise InvalidSetting(f"{name} and {name}_FILE are both set: only one of them may be")
+        try:
+            return Path(path).read_bytes().decode("utf-8", "surrogateescape").strip() if path else text
+        except OSError as error:
+            raise InvalidSetting(f"{name}_FILE must name a readable file, not {path!r}: {error.strerror}") from None
+
     def required(self, name: str) -> str:
-        value = self.text(name, "")
+        value = self.secret_text(name)
         if not value:
             raise InvalidSetting(f"{name} is not set")
         return value
@@ -45,11 +55,11 @@ class Environment:
         return Path(text) if text else None
 
     def secret(self, name: str) -> bytes | None:
-        text = self.text(name, "")
+        text = self.secret_text(name)
         return _secret(name, text) if text else None
 
     def secrets(self, name: str) -> tuple[bytes, ...]:
-        texts = (text.strip() for text in self.text(name, "").split(","))
+        texts = (text.strip() for text in self.secret_text(name).split(","))
         return tuple(_secret(f"each of {name}, between commas,", text) for text in texts if text)
 
     def claim(self, name: str) -> str | None:

@@ -1,6 +1,7 @@
 """A bounded pool of connections to the database; the only module that knows aiomysql."""
 
 import asyncio
+import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,19 +11,32 @@ from typing import TypeAlias
 
 import aiomysql
 import pymysql
+from pymysql.constants import CLIENT
 
-from service.settings import DatabaseAddress
+from service.address import DatabaseAddress
 
 Connection: TypeAlias = aiomysql.Connection
 
 # The connection is of no more use: gone away, lost, out of step, closed by a timeout, killed, server shutting down.
 _LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053}
-_CANNOT_CONNECT = 2003
+_CANNOT_CONNECT, _NO_TLS = 2003, 2026
 _LONGEST_IDLE = 300  # seconds; well below any sensible wait_timeout
 _SESSION = (
     "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
     "innodb_lock_wait_timeout = %d"
 )
+
+
+class _Connection(aiomysql.Connection):  # type: ignore[misc]  # published without types
+    """aiomysql's; but to a server that offers no TLS, where it is asked for, it says nothing at all.
+
+    aiomysql would go on in plain text, so whoever is in between would only have to remove the offer.
+    """
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise pymysql.OperationalError(_NO_TLS, "the server offers no TLS")
+        await super()._request_authentication()
 
 
 class Pool:
@@ -39,13 +53,14 @@ class Pool:
         self._places = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._connect = partial(
-            aiomysql.connect,
+            _Connection,
             host=address.host,
             port=address.port,
             user=address.user,
             password=address.password,
             db=address.name,
             unix_socket=address.unix_socket,
+            ssl=address.tls,
             charset="utf8mb4",
             autocommit=True,
             init_command=_SESSION % lock_wait,
@@ -99,10 +114,16 @@ class Pool:
             if asyncio.get_running_loop().time() - connection.last_usage < _LONGEST_IDLE:
                 return connection
             connection.close()
+        connection = self._connect()
         try:
-            return await self._connect()
+            await connection._connect()
+        except pymysql.OperationalError as error:
+            if isinstance(error.__cause__, ssl.SSLError):  # of which aiomysql says only that it can't connect
+                raise pymysql.OperationalError(_NO_TLS, str(error.__cause__)) from error
+            raise
         except (struct.error, IndexError, ValueError) as error:  # what answers there does not speak the protocol
             raise pymysql.OperationalError(_CANNOT_CONNECT, repr(error)) from error
+        return connection
 
     def _drop_idle(self) -> None:
         while self._idle:

@@ -5,47 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
 
+from service.address import DatabaseAddress
 from service.environment import Environment, InvalidSetting
 from service.ratelimits import RateLimits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseAddress:
-    """Where the database is, and as whom to log in there."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    name: str
-    unix_socket: str | None = None
-
-    @classmethod
-    def from_url(cls, url: str) -> "DatabaseAddress":
-        """Reads `mysql://user:pass@host:port/name[?unix_socket=/path]`, percent-encoded. Raises InvalidSetting."""
-        try:
-            parts, port = urlsplit(url), urlsplit(url).port
-        except ValueError:
-            raise InvalidSetting("DATABASE_URL is not a URL: percent-encode the user name and the password") from None
-        if parts.scheme != "mysql":
-            raise InvalidSetting("DATABASE_URL must begin with mysql:// (also for MariaDB)")
-        name = unquote(parts.path.removeprefix("/"))
-        if not parts.username or not name or "/" in name or parts.fragment:
-            raise InvalidSetting("DATABASE_URL must have the form mysql://user:password@host:port/database")
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unix_socket = options.pop("unix_socket", None)
-        if options:
-            raise InvalidSetting(f"DATABASE_URL has a parameter that is not known: {', '.join(sorted(options))}")
-        return cls(
-            host=parts.hostname or "localhost",
-            port=port or 3306,
-            user=unquote(parts.username),
-            password=unquote(parts.password or ""),
-            name=name,
-            unix_socket=unix_socket,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

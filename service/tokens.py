@@ -19,9 +19,9 @@ Generation = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What both tokens say. `sid` is the session; times are seconds since 1970."""
 
-    sub: Text
+    sub: Id
     username: Text
-    sid: Text
+    sid: Id
     iat: int
     exp: int
     nbf: int = 0
@@ -37,8 +37,6 @@ class AccessClaims(Claims, frozen=True, kw_only=True):
 class RefreshClaims(Claims, frozen=True, kw_only=True):
     """(`sid`, `gen`) is the identity of a refresh token: the same one can be signed again from the session alone."""
 
-    sub: Id
-    sid: Id
     type: Literal["refresh"]
     gen: Generation
 

@@ -13,9 +13,10 @@ import pymysql
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from service.address import DatabaseAddress
 from service.app import create_app
 from service.localdb import LocalDatabase, local_database
-from service.settings import DatabaseAddress, KeySettings, Settings
+from service.settings import KeySettings, Settings
 from tests.server import SECRET, Server, cursor_on, migrate
 
 _numbers = itertools.count()

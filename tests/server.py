@@ -16,9 +16,9 @@ from typing import Any, Self
 import httpx
 import pymysql
 
+from service.address import DatabaseAddress
 from service.keys import KeyRing, secret_key
 from service.localdb import free_port
-from service.settings import DatabaseAddress
 from service.tokens import Tokens
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from service import pool as connections
+from service.address import DatabaseAddress
 from service.database import Database, Statements
 from service.errors import DatabaseUnavailable, InvalidCredentials, Overloaded
 from service.localdb import LocalDatabase, local_database
-from service.settings import DatabaseAddress
 from tests.conftest import PASSWORD, StartClient
 from tests.server import cursor_on
 from tests.test_database_faults import as_root

@@ -14,9 +14,10 @@ import httpx
 import pymysql
 import pytest
 
+from service.address import DatabaseAddress
 from service.localdb import LocalDatabase, local_database
 from service.mariadb import account
-from service.settings import DatabaseAddress, Settings
+from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server, migrate
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.address import DatabaseAddress
 from service.localdb import LocalDatabase, local_database
-from service.settings import DatabaseAddress
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server, cursor_on, migrate
 

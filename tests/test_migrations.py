@@ -8,9 +8,9 @@ import bcrypt
 import pytest
 from uuid_utils.compat import uuid7
 
+from service.address import DatabaseAddress
 from service.localdb import LocalDatabase
 from service.queries import migrations
-from service.settings import DatabaseAddress
 from tests.conftest import PASSWORD, StartClient
 from tests.server import ISSUER, ROOT, SECRET, TOOLS, cursor_on, environment, migrate
 

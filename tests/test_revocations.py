@@ -11,11 +11,11 @@ from pymysql.cursors import Cursor
 from uuid_utils.compat import uuid7
 
 from service import revocations
+from service.address import DatabaseAddress
 from service.database import Database, Row
 from service.errors import SessionRevoked, StaleRevocations
 from service.localdb import LocalDatabase
 from service.revocations import Revocations
-from service.settings import DatabaseAddress
 from tests.conftest import PASSWORD, StartClient
 from tests.server import ISSUER, Server, claims_of, cursor_on
 from tests.test_database import pool

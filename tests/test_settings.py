@@ -1,12 +1,15 @@
 import subprocess
 from pathlib import Path
 
+import certifi
 import pytest
 
+from service.address import DatabaseAddress
 from service.environment import SAMPLE_SECRET, InvalidSetting
-from service.settings import DatabaseAddress, KeySettings, Settings
+from service.settings import KeySettings, Settings
 from tests.server import ROOT, SECRET, TOOLS, environment
 
+VERIFIED = "ssl_verify_cert=true&ssl_verify_identity=true"
 GOOD = {"DATABASE_URL": "mysql://auth:pw@db.internal:3307/app", "JWT_SECRET": SECRET}
 
 
@@ -51,6 +54,16 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("DATABASE_URL", "mysql://auth:p#w@db/app"),
         ("DATABASE_URL", "mysql://auth:pw@[::1/app"),
         ("DATABASE_URL", "mysql://auth:pw@db/app?ssl_ca=/etc/ca.pem"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?{VERIFIED}"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca=&{VERIFIED}"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={certifi.where()}&ssl_verify_cert=true"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={certifi.where()}&{VERIFIED.replace('true', 'false')}"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca=/nowhere/at/all&{VERIFIED}"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={__file__}&{VERIFIED}"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={certifi.where()}&ssl_cert=/etc/us.pem&{VERIFIED}"),
+        ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={certifi.where()}&{VERIFIED}&unix_socket=/run/db.sock"),
+        ("DATABASE_URL_FILE", "/run/secrets/database-url"),
+        ("JWT_SECRET_FILE", "/run/secrets/jwt"),
         ("JWT_EXPIRY", "soon"),
         ("REVOCATION_INTERVAL", "soon"),
         ("REVOCATION_MAX_AGE", "1s"),
@@ -106,6 +119,56 @@ def test_a_setting_that_is_unusable_is_refused_by_name(name: str, value: str) ->
     assert len(str(refusal.value).splitlines()) == 1
     for secret in ("pw", "p/w", "p#w", SECRET, SAMPLE_SECRET, "x" * 31, "MFkw"):
         assert secret not in str(refusal.value)
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_may_be_in_a_file_which_ends_with_a_line_or_without(tmp_path: Path, ending: str) -> None:
+    """REQUIREMENTS 6: as systemd's LoadCredential, Docker and Kubernetes hand them over."""
+    secrets = {**GOOD, "JWT_SECRET_PREVIOUS": f"{'y' * 32},{'ü' * 32}"}
+    files = {}
+    for name, text in secrets.items():
+        (tmp_path / name).write_bytes(text.encode() + ending.encode())
+        files[f"{name}_FILE"] = str(tmp_path / name)
+    assert Settings.from_env(files) == Settings.from_env({**files, "JWT_SECRET": " "}) == Settings.from_env(secrets)
+
+
+def test_a_secret_is_in_one_place_only(tmp_path: Path) -> None:
+    """REQUIREMENTS 6: else it would be a matter of luck which one counts."""
+    (tmp_path / "secret").write_text("z" * 32)
+    for name in ("DATABASE_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS"):
+        both = {**GOOD, name: GOOD.get(name, "y" * 32), f"{name}_FILE": str(tmp_path / "secret")}
+        with pytest.raises(InvalidSetting, match=f"{name} and {name}_FILE are both set"):
+            Settings.from_env(both)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    for path in (tmp_path, tmp_path / "nothing"):
+        found = {key: value for key, value in GOOD.items() if key != name}
+        with pytest.raises(InvalidSetting, match=f"{name}_FILE must name a readable file, not '{path}'"):
+            Settings.from_env({**found, f"{name}_FILE": str(path)})
+    (tmp_path / "short").write_text("too-short-a-secret")
+    with pytest.raises(InvalidSetting, match=name) as refusal:
+        Settings.from_env({**found, f"{name}_FILE": str(tmp_path / "short")})
+    assert "too-short" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "is_readable"),
+    [
+        ("127.0.0.1", False),
+        ("[::1]", False),
+        ("localhost", False),
+        ("10.0.0.7", True),
+        ("db.internal", True),
+        ("[fd00::7]", True),
+    ],
+)
+def test_a_database_elsewhere_without_tls_is_noticed(where: str, is_readable: bool) -> None:
+    """REQUIREMENTS 65."""
+    assert DatabaseAddress.from_url(f"mysql://auth:pw@{where}/app").is_readable_on_the_way is is_readable
+    for options in (f"ssl_ca={certifi.where()}&{VERIFIED}", "unix_socket=/run/db.sock"):
+        assert not DatabaseAddress.from_url(f"mysql://auth:pw@{where}/app?{options}").is_readable_on_the_way
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "JWT_SECRET"])

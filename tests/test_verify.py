@@ -1,10 +1,13 @@
 import re
 import time
 from collections.abc import Callable
+from urllib.parse import unquote, unquote_plus
 
 import httpx
+import pytest
 
 from tests.conftest import PASSWORD, StartClient
+from tests.server import ISSUER
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -17,6 +20,52 @@ async def test_verify_names_the_user_of_an_access_token(
     answer = await client.get("/auth/verify", headers=bearer(tokens["token"]))
     assert answer.status_code == 200
     assert answer.json() == {"valid": True, "user": {"username": name}}
+
+
+@pytest.mark.parametrize(
+    ("name", "encoded"),
+    [
+        ("ada.b-c_d~e@example.org", "ada.b-c_d~e@example.org"),
+        ("Zoë", "Zo%C3%AB"),
+        ("名", "%E5%90%8D"),
+        ("100%25+1&a=b,c;d", "100%2525%2B1%26a%3Db%2Cc%3Bd"),
+        ("a/b?c#d:e\"f'g", "a%2Fb%3Fc%23d%3Ae%22f%27g"),
+    ],
+)
+@pytest.mark.parametrize("way", [{}, {"X-Request-ID": "0"}, {"Origin": "https://app.example"}], ids=str)
+async def test_verify_names_the_user_and_the_session_to_a_gateway(
+    client: httpx.AsyncClient, name: str, encoded: str, way: dict[str, str]
+) -> None:
+    """On the short way and on the long one: as text that fits into any header, and back; pages don't read it."""
+    token = ISSUER.issue_access(user_id="user-id", username=name, session_id="sid", now=int(time.time()))
+    answer = await client.get("/auth/verify", headers=bearer(token) | way)
+    assert answer.headers.get_list("Remote-User") == [encoded]
+    assert unquote(encoded) == unquote_plus(encoded) == name
+    assert answer.headers.get_list("X-Auth-User-Id") == ["user-id"]
+    assert answer.headers.get_list("X-Auth-Session") == ["sid"]
+    exposed = answer.headers.get("Access-Control-Expose-Headers", "").lower()
+    assert "remote-user" not in exposed
+    assert "x-auth" not in exposed
+
+
+@pytest.mark.parametrize("way", [{}, {"X-Request-ID": "0"}], ids=str)
+async def test_no_claim_ends_a_header_or_adds_one(client: httpx.AsyncClient, way: dict[str, str]) -> None:
+    """Though nobody but who has a key could sign such claims: a name is encoded, other ids than ours are refused."""
+    odd = "a\r\nX-Evil: 1"
+    now = int(time.time())
+    token = ISSUER.issue_access(user_id="u", username=odd, session_id="s", now=now)
+    answer = await client.get("/auth/verify", headers=bearer(token) | way)
+    assert (answer.status_code, answer.headers["Remote-User"]) == (200, "a%0D%0AX-Evil%3A%201")
+    assert "X-Evil" not in answer.headers
+    for ids in ({"user_id": odd, "session_id": "s"}, {"user_id": "u", "session_id": odd}):
+        token = ISSUER.issue_access(username="u", now=now, **ids)
+        assert (await client.get("/auth/verify", headers=bearer(token) | way)).status_code == 401
+
+
+async def test_a_refusal_names_nobody(client: httpx.AsyncClient, tokens: dict[str, str]) -> None:
+    for headers in ({}, bearer("x"), bearer(tokens["refreshToken"])):
+        answer = await client.get("/auth/verify", headers=headers)
+        assert not {"remote-user", "x-auth-user-id", "x-auth-session"} & set(answer.headers)
 
 
 async def test_verify_without_a_token_says_what_is_missing(client: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from service.health import Health
 from service.tokens import AccessClaims
 from service.web.address import address_of
 from service.web.errors import refuse
+from service.web.identity import identity_headers
 from service.web.payload import (
     Credentials,
     Done,
@@ -61,7 +62,9 @@ async def verify(request: Request[State]) -> Response:
         claims = request.state["auth"].verify(bearer_token(request))
     except InvalidToken as error:
         return refuse(error, valid=False)
-    return render(Verified(user=VerifiedUser(username=claims.username)))
+    response = render(Verified(user=VerifiedUser(username=claims.username)))
+    response.raw_headers.extend(identity_headers(claims))
+    return response
 
 
 async def refresh(request: Request[State]) -> Response:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import AuthError
+from service.tokens import AccessClaims
+from service.web.identity import identity_headers
 from service.web.middleware import HEADERS, new_request_id
 from service.web.payload import Verified, VerifiedUser, encode
 
@@ -28,19 +30,21 @@ class VerifyShortcut:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter() if self._observe else 0
-        answer = _answer(scope) if scope["type"] == "http" and scope["path"] == "/auth/verify" else None
-        if answer is None:
+        claims = _verified(scope) if scope["type"] == "http" and scope["path"] == "/auth/verify" else None
+        if claims is None:
             await self._app(scope, receive, send)
             return
-        if self._observe:  # before the client can know that it was answered
-            self._observe(time.perf_counter() - started)
+        answer = encode(Verified(user=VerifiedUser(username=claims.username)))
         length = (b"content-length", b"%d" % len(answer))
         request_id = (b"x-request-id", new_request_id().encode())
-        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, length, request_id]})
+        headers = [*_HEADERS, *identity_headers(claims), length, request_id]
+        if self._observe:  # before the client can know that it was answered
+            self._observe(time.perf_counter() - started)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
 
-def _answer(scope: Scope) -> bytes | None:
+def _verified(scope: Scope) -> AccessClaims | None:
     if scope["method"] != "GET" or log.isEnabledFor(logging.DEBUG):
         return None
     tokens = []
@@ -52,7 +56,7 @@ def _answer(scope: Scope) -> bytes | None:
     if len(tokens) != 1 or not tokens[0].startswith(b"Bearer "):
         return None
     try:
-        claims = scope["state"]["auth"].verify(tokens[0][7:].decode("latin-1"))
+        claims: AccessClaims = scope["state"]["auth"].verify(tokens[0][7:].decode("latin-1"))
     except AuthError:
         return None
-    return encode(Verified(user=VerifiedUser(username=claims.username)))
+    return claims
