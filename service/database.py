@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -80,6 +80,10 @@ class Database(Statements):
         """
         return await self._attempt_twice(partial(_in_transaction, work))
 
+    async def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
+        """Inserts the rows, one at least, with an `insert` of one; the driver sends many in a statement."""
+        await self._attempt_twice(partial(_insert_many, statement, rows))
+
     async def _run(self, statement: str, arguments: Row) -> tuple[list[Row], int]:
         return await self._attempt_twice(partial(_execute, statement, arguments))
 
@@ -115,6 +119,11 @@ async def _execute(statement: str, arguments: Row, connection: Connection) -> tu
     async with connection.cursor() as cursor:
         await cursor.execute(statement, arguments)
         return list(await cursor.fetchall()), cursor.rowcount
+
+
+async def _insert_many(statement: str, rows: Sequence[Row], connection: Connection) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.executemany(statement, rows)
 
 
 async def _in_transaction(work: Callable[[Statements], Awaitable[T]], connection: Connection) -> T:

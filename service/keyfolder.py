@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -14,15 +15,17 @@ from service.keys import Key, UnusableKey, private_key
 RECORD = "ring.json"
 _UNFINISHED = ".unfinished"
 
+# Up to the year 3000: a time that can be shown, and that a lifetime can be added to.
+Moment = Annotated[int, msgspec.Meta(ge=0, le=32_503_680_000)]
 State = list[tuple[str, int, int, int]]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When a key was made (or first recorded), began to sign and ceased to: seconds since 1970."""
 
-    created: int
-    activated: int | None = None
-    superseded: int | None = None
+    created: Moment
+    activated: Moment | None = None
+    superseded: Moment | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +120,7 @@ class KeyFolder:
             return msgspec.json.decode((self.path / RECORD).read_bytes(), type=Record)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnusableKey(f"{self.path / RECORD}: {error}") from None
 
     @contextmanager

@@ -1,23 +1,37 @@
 """Which passwords are acceptable, and hashing them."""
 
+import base64
+import hmac
 import logging
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 from passlib.context import CryptContext
+from passlib.exc import PasswordValueError
+from passlib.hash import argon2, sha512_crypt
 
 from service.errors import InvalidPassword
+from service.hashes import WORDPRESS
 from service.threads import Threads
 
 MAX_BYTES = 72  # bcrypt reads no further
+MAX_FOREIGN_BYTES = 512  # sha512_crypt reads the password in each round: 4,096 bytes would take 10 s at its limit
 
 log = logging.getLogger(__name__)
 # bcrypt 4.1 removed an attribute that passlib 1.7.4 looks for; it copes, but logs a traceback at the first hash.
 logging.getLogger("passlib.handlers.bcrypt").setLevel(logging.ERROR)
+with warnings.catch_warnings():  # passlib asks argon2-cffi for its version in a way that is on its way out
+    warnings.simplefilter("ignore", DeprecationWarning)
+    argon2.set_backend("argon2_cffi")
+# crypt(3) would hold Python's lock, and so the event loop, for as long as it hashes; Python 3.13 has it no more.
+sha512_crypt.set_backend("builtin")
+# What users may have been imported with, beside bcrypt (service.hashes).
+_FOREIGN = ("argon2", "django_pbkdf2_sha256", "pbkdf2_sha256", "pbkdf2_sha512", "sha512_crypt", "phpass")
 
 
 class Verdict(NamedTuple):
-    """`new_hash` is set when a right password's stored hash is cheaper than today's cost."""
+    """`new_hash` is set when a right password's stored hash is cheaper than today's cost, or of another scheme."""
 
     matches: bool
     new_hash: str | None
@@ -25,6 +39,12 @@ class Verdict(NamedTuple):
 
 def _is_hashable(password: str) -> bool:
     return "\0" not in password and len(password.encode("utf-8")) <= MAX_BYTES
+
+
+def _is_comparable(password: str, stored_hash: str) -> bool:
+    # Other schemes take longer passwords than bcrypt does, which stay under the scheme that they have.
+    is_foreign = not stored_hash.startswith("$2")
+    return _is_hashable(password) or (is_foreign and len(password.encode("utf-8")) <= MAX_FOREIGN_BYTES)
 
 
 class Passwords:
@@ -46,7 +66,9 @@ class Passwords:
         self._threads = Threads(threads, queue, waited)
         self._min_length = min_length
         self._blocklist = blocklist
-        self._context = CryptContext(schemes=["bcrypt"], bcrypt__default_rounds=rounds, bcrypt__min_rounds=rounds)
+        self._context = CryptContext(
+            schemes=["bcrypt", *_FOREIGN], deprecated="auto", bcrypt__default_rounds=rounds, bcrypt__min_rounds=rounds
+        )
         # Well formed, of today's cost, and nobody's: what an unknown user's password is compared with.
         self._decoy = f"$2b${rounds:02}${'.' * 53}"
 
@@ -81,14 +103,30 @@ class Passwords:
         return self._threads.load
 
     def _compare(self, password: str, stored_hash: str | None) -> Verdict:
-        if stored_hash is not None and _is_hashable(password):
+        if stored_hash is not None and _is_comparable(password, stored_hash):
             try:
-                return Verdict(*self._context.verify_and_update(password, stored_hash))
+                return self._verify(password, stored_hash)
+            except PasswordValueError:  # NUL, for which a scheme has no place
+                pass
             except ValueError:
                 log.warning("password_hash_unusable")
         self._context.verify("", self._decoy)
         return Verdict(False, None)
 
+    def _verify(self, password: str, stored_hash: str) -> Verdict:
+        is_wordpress = stored_hash.startswith(WORDPRESS)
+        secret, plain_hash = _from_wordpress(password, stored_hash) if is_wordpress else (password, stored_hash)
+        if not self._context.verify(secret, plain_hash):
+            return Verdict(False, None)
+        is_outdated = is_wordpress or self._context.needs_update(plain_hash)
+        return Verdict(True, self._context.hash(password) if is_outdated and _is_hashable(password) else None)
+
     def close(self) -> None:
         """Drops the hashes that wait and waits for those that run."""
         self._threads.close()
+
+
+def _from_wordpress(password: str, stored_hash: str) -> tuple[str, str]:
+    """What WordPress gives to bcrypt, which so reads all of a long password, and the hash as bcrypt made it."""
+    digest = hmac.digest(b"wp-sha384", password.encode(), "sha384")
+    return base64.b64encode(digest).decode(), stored_hash.removeprefix("$wp")

@@ -1,6 +1,7 @@
 """The life of a session but for its rotation: opened by a login, seen by its user, ended by many roads."""
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from uuid_utils.compat import uuid7
 
@@ -14,6 +15,18 @@ BATCH = 500  # sessions in one statement
 EVER = 0  # 1970: sessions that have expired too, whose last access token may still be valid
 
 Also = Callable[[Statements, User | None], Awaitable[None]]
+
+
+class Purged(NamedTuple):
+    """How many rows a batch of the purge deleted."""
+
+    sessions: int
+    revocations: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more."""
+        return BATCH in self
 
 
 class Sessions:
@@ -96,12 +109,11 @@ class Sessions:
             count += await self._transact(work)
         return count
 
-    async def purge(self) -> bool:
-        """Deletes a batch of what has expired; True when there may be more."""
+    async def purge(self) -> Purged:
+        """Deletes a batch of what has expired."""
         now = int(self._clock())
         gone = await refresh_tokens.delete_expired(self._database, now, BATCH)
-        unneeded = await revocations.delete_expired(self._database, BATCH)
-        return BATCH in {gone, unneeded}
+        return Purged(gone, await revocations.delete_expired(self._database, BATCH))
 
     async def _of_user(self, user_id: str, limit: int) -> list[OpenSession]:
         return await refresh_tokens.find_of_user(self._database, user_id, now=int(self._clock()), limit=limit)

@@ -11,6 +11,11 @@ from service.environment import Environment, InvalidSetting
 from service.ratelimits import RateLimits
 
 
+def environment() -> Mapping[str, str]:
+    """What the `from_env` read, for those who give them less of it."""
+    return os.environ
+
+
 @dataclass(frozen=True, kw_only=True)
 class KeySettings:
     """What signs and verifies tokens, checked. `longest_lifetime` is that of any token; durations are seconds."""
@@ -83,8 +88,8 @@ class Settings:
     metrics_folder: Path | None = None
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Reads and checks every setting. Raises InvalidSetting at the first one that is unusable."""
+    def from_env(cls, environ: Mapping[str, str] = os.environ, *, signs: bool = True) -> "Settings":
+        """Reads and checks every setting; those of keys only where it `signs`. Raises InvalidSetting at the first."""
         env = Environment(environ)
         interval = env.duration("REVOCATION_INTERVAL", int(cls.revocation_interval), least=0)
         max_age = env.optional_duration("REVOCATION_MAX_AGE")
@@ -92,7 +97,7 @@ class Settings:
             raise InvalidSetting("REVOCATION_MAX_AGE must be twice REVOCATION_INTERVAL at least, and that not 0")
         return cls(
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
-            keys=KeySettings.from_env(environ).require_signing(),
+            keys=KeySettings.from_env(environ).require_signing() if signs else KeySettings(),
             jwt_expiry=env.duration("JWT_EXPIRY", cls.jwt_expiry),
             jwt_issuer=env.claim("JWT_ISSUER"),
             jwt_audience=env.claim("JWT_AUDIENCE"),

@@ -1,5 +1,6 @@
 """`mstack-auth`, as an operator and his scripts run it."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -121,3 +122,21 @@ def test_no_key_is_ever_shown(operator: Operator) -> None:
         shown = operator.run(*command) + operator.err
         assert body not in shown
         assert "PRIVATE" not in shown
+
+
+@pytest.mark.parametrize("created", ["1e30", "-1", '"yesterday"', "9" * 30, "253402300800"])
+def test_an_absurd_time_in_the_record_is_one_line_that_names_the_file(operator: Operator, created: str) -> None:
+    kid = operator.run("new")
+    record = operator.folder / "ring.json"
+    record.write_text(f'{{"signing": "{kid}", "keys": {{"{kid}": {{"created": {created}}}}}}}')
+    for command in (["list"], ["activate", kid]):
+        operator.run(*command, code=2)
+        assert operator.err.startswith(f"Error: {record}: ")
+        assert operator.err.count("\n") == 1
+
+
+def test_each_step_can_be_read_by_a_program(operator: Operator) -> None:
+    first, second = (json.loads(operator.run("new", "--json"))["kid"] for _ in range(2))
+    assert operator.err == ""
+    assert json.loads(operator.run("activate", second, "--force", "--json")) == {"kid": second, "state": "signing"}
+    assert json.loads(operator.run("retire", first, "--force", "--json")) == {"kid": first, "state": "retired"}

@@ -1,5 +1,6 @@
 """The table `users`."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from service.database import Database, DuplicateKey, Statements, moment
@@ -13,6 +14,24 @@ class User:
     id: str
     username: str
     password_hash: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user who is to be stored, with the key of the name and the time of making in seconds since 1970."""
+
+    user: User
+    key: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedUser:
+    """An account as an administrator sees it; made at `created_at`, seconds since 1970."""
+
+    id: str
+    username: str
+    created_at: int
 
 
 async def insert(database: Database, user: User, username_key: str, created_at: int) -> None:
@@ -82,3 +101,37 @@ async def delete(database: Statements, user_id: str) -> None:
         where id = %s
     """
     await database.execute(statement, user_id)
+
+
+async def insert_many(database: Database, users: Sequence[NewUser]) -> None:
+    """Stores those of the users, one at least, whose name nobody has."""
+    statement = """
+        insert into users (id, username, username_key, password_hash, created_at)
+        values (%s, %s, %s, %s, %s)
+        on duplicate key update id = users.id
+    """
+    rows = [(u.user.id, u.user.username, u.key, u.user.password_hash, moment(u.created_at)) for u in users]
+    await database.insert_many(statement, rows)
+
+
+async def find_by_keys(database: Database, username_keys: Iterable[str]) -> dict[str, User]:
+    """The users with these keys, one at least, by their keys."""
+    statement = """
+        select username_key, id, username, password_hash
+        from users
+        where username_key in %s
+    """
+    rows = await database.fetch_all(statement, tuple(username_keys))
+    return {username_key: User(*columns) for username_key, *columns in rows}
+
+
+async def find_page(database: Database, after_key: str, limit: int) -> list[ListedUser]:
+    """The next `limit` users past a key, in the order of the keys."""
+    statement = """
+        select id, username, timestampdiff(second, '1970-01-01', created_at)
+        from users
+        where username_key > %s
+        order by username_key
+        limit %s
+    """
+    return [ListedUser(*row) for row in await database.fetch_all(statement, after_key, limit)]

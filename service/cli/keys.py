@@ -1,54 +1,23 @@
-"""`mstack-auth`, for operators: the keys in the folder JWT_KEYS.
-
-Exit codes: 0 done; 1 refused, since it would log somebody out; 2 wrong usage, or an unusable folder or setting.
-"""
+"""`mstack-auth keys`: the keys in the folder JWT_KEYS."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
+from service.cli import terminal
 from service.environment import InvalidSetting
 from service.keyfolder import KeyFolder
-from service.keyrotation import KeyRotation, Listed, Refused, UnknownKey, moment
-from service.keys import UnusableKey
+from service.keyrotation import KeyRotation, Listed, moment
 from service.settings import KeySettings
 
 # A kid may begin with a hyphen.
 _KID = {"ignore_unknown_options": True}
+_HEADS = ["KID", "ALGORITHM", "STATE", "CREATED", "ACTIVATED", "SUPERSEDED", "ACTIVATE FROM", "RETIRE FROM"]
 
 
-class _Refused(click.ClickException):
-    exit_code = 1
-
-
-class _Unusable(click.ClickException):
-    exit_code = 2
-
-
-class _Explaining(click.Group):
-    """Says in one line what went wrong."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except Refused as error:
-            raise _Refused(str(error)) from None
-        except (InvalidSetting, UnknownKey, UnusableKey) as error:
-            raise _Unusable(str(error)) from None
-        except OSError as error:
-            raise _Unusable(f"{error.filename}: {error.strerror}") from None
-
-
-@click.group(cls=_Explaining)
-def main() -> None:
-    """Administers mstack-auth, with the settings of the environment."""
-
-
-@main.group()
+@click.group()
 def keys() -> None:
     """Makes and rotates the keys that sign under RS256 and ES256.
 
@@ -70,47 +39,51 @@ def _force(warning: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 @click.option(
     "--algorithm", type=click.Choice(["ES256", "RS256"]), help="Instead of JWT_ALGORITHM; ES256 where that is HS256."
 )
-def new(folder: Path | None, algorithm: str | None) -> None:
+@terminal.as_json
+def new(folder: Path | None, algorithm: str | None, as_json: bool) -> None:
     """Makes and publishes a key, and prints its kid. The first one of a folder signs at once."""
     rotation, settings = _rotation(folder)
     configured = "ES256" if settings.jwt_algorithm == "HS256" else settings.jwt_algorithm
     kid = rotation.new(algorithm or configured, int(time.time()))
-    click.echo(kid)
     [made] = [listed for listed in rotation.list(int(time.time())) if listed.kid == kid]
-    click.echo(f"It may sign from {moment(made.activate_from)}." if made.activate_from else "It signs.", err=True)
+    terminal.show(made, kid, as_json=as_json)
+    if not as_json:
+        click.echo(f"It may sign from {moment(made.activate_from)}." if made.activate_from else "It signs.", err=True)
 
 
 @keys.command("list")
 @_folder
-@click.option("--json", "as_json", is_flag=True, help="For programs: times are seconds since 1970.")
+@terminal.as_json
 def list_(folder: Path | None, as_json: bool) -> None:
     """Shows each key, and from when it may be activated or retired."""
     rotation, _ = _rotation(folder)
     listed = rotation.list(int(time.time()))
-    click.echo(msgspec.json.encode(listed).decode() if as_json else _table(listed))
+    terminal.show(listed, terminal.table(_HEADS, (_cells(key) for key in listed)), as_json=as_json)
 
 
 @keys.command(context_settings=_KID)
 @click.argument("kid")
 @_folder
 @_force("Also before everybody can know the key, or if it is not for JWT_ALGORITHM.")
-def activate(kid: str, folder: Path | None, force: bool) -> None:
+@terminal.as_json
+def activate(kid: str, folder: Path | None, force: bool, as_json: bool) -> None:
     """Lets a key sign, once it has been published for JWKS_MAX_AGE; the one that signed goes on verifying."""
     rotation, settings = _rotation(folder)
     algorithm = None if settings.jwt_algorithm == "HS256" else settings.jwt_algorithm
     rotation.activate(kid, int(time.time()), algorithm=algorithm, force=force)
-    click.echo(f"{kid} signs.")
+    terminal.show({"kid": kid, "state": "signing"}, f"{kid} signs.", as_json=as_json)
 
 
 @keys.command(context_settings=_KID)
 @click.argument("kid")
 @_folder
 @_force("Also while tokens of the key may be in use: those who have one are logged out.")
-def retire(kid: str, folder: Path | None, force: bool) -> None:
+@terminal.as_json
+def retire(kid: str, folder: Path | None, force: bool, as_json: bool) -> None:
     """Deletes a key, once its last token has expired. The key that signs cannot be retired."""
     rotation, _ = _rotation(folder)
     rotation.retire(kid, int(time.time()), force=force)
-    click.echo(f"{kid} is gone.")
+    terminal.show({"kid": kid, "state": "retired"}, f"{kid} is gone.", as_json=as_json)
 
 
 def _rotation(folder: Path | None) -> tuple[KeyRotation, KeySettings]:
@@ -122,15 +95,6 @@ def _rotation(folder: Path | None) -> tuple[KeyRotation, KeySettings]:
         folder=KeyFolder(path), max_age=settings.jwks_max_age, longest_lifetime=settings.longest_lifetime
     )
     return rotation, settings
-
-
-def _table(listed: list[Listed]) -> str:
-    heads = ["KID", "ALGORITHM", "STATE", "CREATED", "ACTIVATED", "SUPERSEDED", "ACTIVATE FROM", "RETIRE FROM"]
-    rows = [heads, *(_cells(key) for key in listed)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _cells(key: Listed) -> list[str]:

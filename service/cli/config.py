@@ -1,0 +1,88 @@
+"""`mstack-auth config`: whether a service would start, and serve."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+import click
+
+from service.cli import terminal
+from service.cli.connection import outdated
+from service.cli.terminal import UNREACHABLE, UNUSABLE
+from service.database import Database
+from service.environment import InvalidSetting
+from service.errors import Unavailable
+from service.keys import UnusableKey
+from service.keywatch import KeyWatch
+from service.queries import migrations
+from service.settings import KeySettings, Settings, environment
+
+_NOWHERE = "mysql://nobody@localhost/nothing"  # so that the other settings can be checked without a DATABASE_URL
+
+
+@click.group()
+def config() -> None:
+    """Checks the settings."""
+
+
+@config.command()
+@terminal.as_json
+def check(as_json: bool) -> None:
+    """Reads all settings and keys as the service does at its start, and asks the database for its schema.
+
+    Prints what is wrong, a line each, and never a secret.
+    """
+    environ = environment()
+    settings, problems = _read(environ)
+    unusable = problems + _check_keys(environ)
+    unreachable = asyncio.run(_check_database(settings)) if settings else []
+    problems = unusable + unreachable
+    text = "\n".join(problems) or "The settings, the keys and the database are as they should be."
+    terminal.show({"problems": problems}, text, as_json=as_json)
+    if problems:
+        raise click.exceptions.Exit(UNUSABLE if unusable else UNREACHABLE)
+
+
+def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
+    """What can be used, None without a database, and all that can't: what a refusal names is left out the next time."""
+    left, problems, signs = dict(environ), dict[str, str](), True
+    for _ in range(len(environ) + 3):
+        try:
+            settings = Settings.from_env(left, signs=signs)
+        except InvalidSetting as error:
+            name = _first_name(str(error))
+            problems.setdefault(name, str(error))
+            if name == "DATABASE_URL":
+                left[name] = _NOWHERE
+            elif left.pop(name, None) is None:  # what is to sign is missing
+                signs = False
+        else:
+            return None if "DATABASE_URL" in problems else settings, list(problems.values())
+    return None, list(problems.values())
+
+
+def _first_name(text: str) -> str:
+    match = re.search(r"[A-Z]+(_[A-Z]+)+", text)
+    return match[0] if match else text
+
+
+def _check_keys(environ: Mapping[str, str]) -> list[str]:
+    try:
+        keys = KeySettings.from_env(environ).require_signing()
+        KeyWatch(keys.jwt_algorithm, keys.secrets, keys.jwt_keys)
+    except InvalidSetting:  # which is known
+        return []
+    except UnusableKey as error:
+        return [f"JWT_KEYS: {error}"]
+    return []
+
+
+async def _check_database(settings: Settings) -> list[str]:
+    database = Database(settings.database, size=1, timeout=settings.database_timeout)
+    try:
+        missing = await migrations.find_missing(database)
+    except Unavailable as error:
+        return [f"DATABASE_URL: {terminal.reason_of(error)}"]
+    finally:
+        await database.close()
+    return [f"DATABASE_URL: {outdated(missing)}"] if missing else []

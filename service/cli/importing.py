@@ -1,0 +1,119 @@
+"""`mstack-auth users import`: moving in."""
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from service.address import DatabaseAddress
+from service.cli import terminal
+from service.cli.connection import Run, connected
+from service.cli.progress import Report, Source, take_all
+from service.cli.terminal import REFUSED
+from service.database import Database
+from service.environment import InvalidSetting
+from service.importfiles import read_csv, read_jsonl
+from service.imports import BATCH, Candidate, Import, Refusal
+from service.importtable import read_page
+from service.queries import original_users
+
+TIMEOUT = 30  # seconds; a statement has a thousand rows
+
+_READERS = {"csv": read_csv, "jsonl": read_jsonl}
+_PATH = click.Path(allow_dash=True, dir_okay=False, path_type=Path)
+
+
+@click.command("import")
+@click.argument("file", type=_PATH, required=False)
+@click.option("--format", "form", type=click.Choice(sorted(_READERS)), help="Of the file, unless its name ends so.")
+@click.option("--from-mysql", "url", metavar="URL", help="As DATABASE_URL has it; - reads it from standard input.")
+@click.option("--table", default="users", show_default=True, help="The one to read --from-mysql.")
+@click.option("--dry-run", is_flag=True, help="Writes nothing and says the same.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="A file for all that is refused.")
+@terminal.as_json
+def import_(
+    file: Path | None, form: str | None, url: str | None, table: str, dry_run: bool, report: Path | None, as_json: bool
+) -> None:
+    """Takes over users with their password hashes, from FILE (- is standard input) or from a table.
+
+    CSV has a header with the columns username and password_hash, JSON lines have members of these names; created_at
+    may be there too. A table has the columns id, username and password. What is refused stops nothing, and an import
+    that was stopped can be run again.
+    """
+    if (file is None) == (url is None):
+        raise click.UsageError("name either a FILE or --from-mysql")
+    with ExitStack() as stack:
+        opened = stack.enter_context(_opened(file)) if file else None
+        reader = _READERS[form or _form_of(file)] if file else None
+        if report and file and report.exists() and file.exists() and report.samefile(file):
+            raise click.UsageError("the report would overwrite the FILE")
+        address = _address(url) if url else None
+        parts = stack.enter_context(connected(timeout=TIMEOUT))
+        if opened and reader:
+            source = Source(reader(opened, time.time()), _size(opened), opened.tell)
+        else:
+            assert address, "or there is a file"
+            source = stack.enter_context(_table(parts.run, address, table))
+        refused = Report(stack.enter_context(report.open("w", encoding="utf-8")) if report else None, as_json)
+        work = Import(parts.database, dry_run=dry_run, clock=time.time)
+        take_all(parts.run, source, work, refused, as_json=as_json, dry_run=dry_run)
+        if work.tally.refused:
+            raise click.exceptions.Exit(REFUSED)
+
+
+def _form_of(file: Path) -> str:
+    form = file.suffix.lower().removeprefix(".")
+    if form not in _READERS:
+        raise click.UsageError("say with --format what the file is")
+    return form
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    if str(file) == "-":
+        yield sys.stdin.buffer
+    else:
+        with file.open("rb") as opened:
+            yield opened
+
+
+def _size(opened: BinaryIO) -> int:
+    found = os.fstat(opened.fileno())
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def _address(url: str) -> DatabaseAddress:
+    try:
+        return DatabaseAddress.from_url(terminal.read_line().decode("utf-8", "replace") if url == "-" else url)
+    except InvalidSetting as error:
+        raise click.UsageError(str(error).replace("DATABASE_URL", "--from-mysql")) from None
+
+
+@contextmanager
+def _table(run: Run, address: DatabaseAddress, table: str) -> Iterator[Source]:
+    if not table.isprintable() or not 0 < len(table.rstrip()) == len(table) <= 64:
+        raise click.UsageError("--table is not the name of a table")
+    database = Database(address, size=1, timeout=TIMEOUT)
+    read = 0
+
+    def lines() -> Iterator[Candidate | Refusal]:
+        nonlocal read
+        last_id: Any = None
+        while True:
+            page = run(read_page(database, table, last_id, BATCH))
+            if not page.lines:
+                return
+            last_id = page.last_id
+            read += len(page.lines)
+            yield from page.lines
+
+    try:
+        yield Source(lines(), run(original_users.estimate_count(database, table)), lambda: read)
+    finally:
+        run(database.close())
