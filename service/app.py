@@ -19,9 +19,11 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.web.errors import HANDLERS, LastResort
 from service.web.health import HEALTH_ROUTES
+from service.web.introspection import introspection_routes
 from service.web.jwks import jwks_route
 from service.web.measure import measure_requests
 from service.web.middleware import CORS, RequestLog
+from service.web.openapi import openapi_route
 from service.web.routes import ROUTES
 from service.web.shortcut import VerifyShortcut
 
@@ -48,10 +50,16 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         gc.set_threshold(20_000, 20, 20)
     if "*" in settings.cors_origins:
         log.warning("cors_any_origin", extra={"hint": "set CORS_ORIGINS to the origins of your pages"})
-    routes = [*ROUTES, *HEALTH_ROUTES, jwks_route(settings.keys.jwks_max_age)]
-    metrics = Metrics(settings.metrics_folder) if settings.metrics_port else None
     if settings.database.is_readable_on_the_way:
         log.warning("database_without_tls", extra={"hint": "set ssl_ca in DATABASE_URL"})
+    metrics = Metrics(settings.metrics_folder) if settings.metrics_port else None
+    described = [
+        *ROUTES,
+        *introspection_routes(settings.introspection_secret),
+        *HEALTH_ROUTES,
+        jwks_route(settings.keys.jwks_max_age),
+    ]
+    routes = [*described, openapi_route(described)]
     app = Starlette(
         routes=routes,
         middleware=[

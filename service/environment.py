@@ -62,6 +62,13 @@ class Environment:
         texts = (text.strip() for text in self.secret_text(name).split(","))
         return tuple(_secret(f"each of {name}, between commas,", text) for text in texts if text)
 
+    def client_secret(self, name: str) -> bytes | None:
+        """A secret that is the same whether or not a client encodes it as in a form (RFC 6749 §2.3.1)."""
+        secret = self.secret(name)
+        if secret and not re.fullmatch(rb"[A-Za-z0-9._~-]+", secret):
+            raise InvalidSetting(f"{name} must be letters, digits, and . _ ~ - alone: openssl rand -hex 32")
+        return secret
+
     def claim(self, name: str) -> str | None:
         value = self.text(name, "")
         if len(value) > LONGEST_CLAIM or not value.isprintable():

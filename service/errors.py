@@ -7,6 +7,7 @@
     ├── UsernameTaken
     ├── InvalidCredentials      unknown user or wrong password; never said which
     ├── TooManyAttempts         the password was not even compared
+    ├── InvalidClient           who wants to introspect has no right to
     ├── SessionNotFound         no session of this user has the id
     ├── InvalidToken            not a token of ours, altered, expired or of the other type
     │   ├── MissingToken
@@ -67,6 +68,11 @@ class TooManyAttempts(AuthError):
     def __init__(self, sentence: str | None = None, *, retry_after: int = 1) -> None:
         super().__init__(sentence)
         self.retry_after = retry_after
+
+
+class InvalidClient(AuthError):
+    code = "invalid_client"
+    sentence = "The client has to authenticate with its secret."
 
 
 class SessionNotFound(AuthError):

@@ -12,6 +12,7 @@ from service.account import Account
 from service.auth import Auth
 from service.database import Database
 from service.health import Health
+from service.introspection import Introspection
 from service.keywatch import KeyWatch
 from service.metrics import Metrics
 from service.passwords import Passwords
@@ -22,7 +23,7 @@ from service.settings import Settings
 from service.shutdown import Shutdown
 from service.throttle import Throttle
 from service.tokens import Tokens
-from service.web.routes import State
+from service.web.state import State
 
 LONGEST_START = 30  # seconds
 
@@ -99,7 +100,7 @@ def lifespan(
                 async with asyncio.timeout(LONGEST_START):
                     await revocations.known.wait()
         shutdown.install()
-        yield {"auth": auth, "account": account, "health": health}
+        yield {"auth": auth, "account": account, "introspection": Introspection(auth=auth), "health": health}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

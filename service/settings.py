@@ -80,6 +80,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ("*",)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     limits: RateLimits = field(default=RateLimits())
+    introspection_secret: bytes | None = field(default=None, repr=False)
     log_level: str = "INFO"
     log_format: str = "json"
     shutdown_delay: float = 2
@@ -116,6 +117,7 @@ class Settings:
             cors_origins=env.origins("CORS_ORIGINS", "*"),
             trusted_proxies=env.networks("TRUSTED_PROXIES"),
             limits=RateLimits.from_env(env),
+            introspection_secret=env.client_secret("INTROSPECTION_SECRET"),
             log_level=env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
             log_format=env.choice("LOG_FORMAT", "JSON", ("JSON", "CONSOLE")).lower(),
             metrics_host=env.text("METRICS_HOST", cls.metrics_host),

@@ -17,6 +17,7 @@ from service.address import DatabaseAddress
 from service.app import create_app
 from service.localdb import LocalDatabase, local_database
 from service.settings import KeySettings, Settings
+from tests.conformance import conforms
 from tests.server import SECRET, Server, cursor_on, migrate
 
 _numbers = itertools.count()
@@ -50,7 +51,7 @@ def server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of the service process, over a socket."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=30, event_hooks={"response": [conforms]}) as http:
         yield http
 
 
@@ -82,7 +83,10 @@ def start(settings: Settings) -> StartClient:
                 await app({**scope, "state": parts}, receive, send)
 
             transport = httpx.ASGITransport(with_state)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=30) as http:
+            hooks = {"response": [conforms]}
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://service", timeout=30, event_hooks=hooks
+            ) as http:
                 yield http
 
     return start_client

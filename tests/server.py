@@ -24,6 +24,7 @@ from service.tokens import Tokens
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = Path(sys.executable).parent
 SECRET = "a-secret-for-tests-only-0123456789abcdef"
+CLIENT_SECRET = "a-client-secret-for-tests-only.0123456789~_-"
 ISSUER = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)  # signs as a service of the tests does
 
 
@@ -83,8 +84,8 @@ class Server:
     def __init__(self, database_url: str, folder: Path, *arguments: str, **settings: str) -> None:
         self.log = folder / "service.log"
         self._arguments = arguments
-        self._settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "BCRYPT_ROUNDS": "10"}
-        self._settings |= {"SHUTDOWN_DELAY": "0", "UVICORN_PROXY_HEADERS": "false", **settings}
+        self._settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "INTROSPECTION_SECRET": CLIENT_SECRET}
+        self._settings |= {"BCRYPT_ROUNDS": "10", "SHUTDOWN_DELAY": "0", "UVICORN_PROXY_HEADERS": "false", **settings}
 
     def __enter__(self) -> Self:
         for _ in range(5):

@@ -10,10 +10,10 @@ from tests.server import ROOT
 ALLOWED = {
     "app": {"background", "environment", "keys", "keywatch", "lifespan", "logs", "metrics", "settings", "web"},
     "lifespan": {
-        "account", "auth", "background", "database", "health", "keywatch", "metrics", "passwords", "revocations",
-        "rotation", "sessions", "settings", "shutdown", "throttle", "tokens", "web",
+        "account", "auth", "background", "database", "health", "introspection", "keywatch", "metrics", "passwords",
+        "revocations", "rotation", "sessions", "settings", "shutdown", "throttle", "tokens", "web",
     },
-    "web": {"account", "auth", "errors", "health", "logs", "tokens", "web"},
+    "web": {"account", "auth", "errors", "health", "introspection", "logs", "tokens", "web"},
     "auth": {
         "database", "errors", "passwords", "queries", "revocations", "rotation", "sessions", "throttle", "tokens",
         "usernames",
@@ -23,6 +23,7 @@ ALLOWED = {
     "imports": {"database", "errors", "hashes", "queries", "usernames"},
     "importfiles": {"imports"},
     "importtable": {"database", "imports", "queries"},
+    "introspection": {"auth", "errors", "queries", "tokens"},
     "hashes": set(),
     "sessions": {"database", "queries", "revocations"},
     "revocations": {"database", "errors", "queries"},

@@ -1,5 +1,6 @@
 """What the README prints works as printed."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from service.localdb import LocalDatabase, free_port, local_database
 from service.queries import migrations
 from service.ratelimits import RateLimits
 from service.settings import KeySettings, Settings
-from tests.server import ROOT, Server, environment
+from tests.server import CLIENT_SECRET, ROOT, Server, environment
 from tests.test_contract import every_error
 from tests.test_database_faults import as_root
 
@@ -35,11 +36,17 @@ def test_the_endpoints_answer_what_is_printed(server: Server) -> None:
             script += text.replace("http://localhost:5000", server.url) + "echo\n"
         else:
             expected.append(text.strip())
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    env = {**os.environ, "INTROSPECTION_SECRET": CLIENT_SECRET}
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True)
     answers = [line for line in done.stdout.splitlines() if line]
-    assert len(answers) == len(expected) == 9
+    assert len(answers) == len(expected) == 11
     for answer, printed in zip(answers, expected, strict=True):
-        pattern = re.escape(printed).replace("eyJ…", r"eyJ[\w-]+\.[\w-]+\.[\w-]+").replace("…", '[^"]+')
+        pattern = (
+            re.escape(printed)
+            .replace(":…", r":\d+")
+            .replace("eyJ…", r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+            .replace("…", '[^"]+')
+        )
         assert re.fullmatch(pattern, answer), answer
 
 

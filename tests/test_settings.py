@@ -108,6 +108,10 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("RATE_LIMIT_STORAGE", "redis://h:99999"),
         ("RATE_LIMIT_STORAGE", "redis://h/first"),
         ("RATE_LIMIT_STORAGE", "redis://:pw@h/0?timeout=1"),
+        ("INTROSPECTION_SECRET", "short"),
+        ("INTROSPECTION_SECRET", "x" * 31 + "%41"),
+        ("INTROSPECTION_SECRET", "x" * 31 + "+"),
+        ("INTROSPECTION_SECRET", SAMPLE_SECRET),
         ("LOG_LEVEL", "LOUD"),
     ],
 )
@@ -208,7 +212,8 @@ def test_a_database_url_is_percent_decoded() -> None:
 
 
 def test_settings_can_be_printed_without_giving_a_secret_away() -> None:
-    text = repr(Settings.from_env({**GOOD, "DATABASE_URL": "mysql://auth:hidden-word@db/app"}))
+    hidden = {"DATABASE_URL": "mysql://auth:hidden-word@db/app", "INTROSPECTION_SECRET": f"hidden-word-{'x' * 32}"}
+    text = repr(Settings.from_env({**GOOD, **hidden}))
     assert SECRET not in text
     assert "hidden-word" not in text
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 
 from service.errors import (
     AuthError,
+    InvalidClient,
     InvalidCredentials,
     InvalidInput,
     InvalidToken,
@@ -20,11 +21,13 @@ from service.errors import (
     UsernameTaken,
 )
 from service.web.payload import render
+from service.web.wire import Refusal
 
 # A subclass without a line of its own answers as its nearest ancestor does.
 STATUS: dict[type[AuthError], int] = {
     InvalidInput: 400,
     InvalidCredentials: 401,
+    InvalidClient: 401,
     InvalidToken: 401,
     SessionNotFound: 404,
     UsernameTaken: 409,
@@ -39,7 +42,10 @@ HTTP_ERRORS = {
     405: ("This path does not know this method.", "method_not_allowed"),
     408: ("The body did not come in time.", "request_timeout"),
     413: ("The body is too large.", "content_too_large"),
-    415: ("The body must be sent as application/json.", "unsupported_media_type"),
+    415: (
+        "The body must be sent in the media type of this path, which mostly is application/json.",
+        "unsupported_media_type",
+    ),
     500: ("Something went wrong; it has been logged.", "internal_error"),
 }
 
@@ -51,21 +57,28 @@ def status_of(kind: type[AuthError]) -> int:
     return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
 
 
-def refuse(error: AuthError, **members: object) -> Response:
-    """The answer to an error, with `members` before the usual two."""
+def refuse(error: AuthError, shape: type[Refusal] = Refusal) -> Response:
+    """The answer to an error."""
     status = status_of(type(error))
     headers = {}
-    if status == 401:  # RFC 9110 §15.5.2, RFC 6750 §3.1: the error is named only where a token was presented
-        presented = isinstance(error, InvalidToken) and not isinstance(error, MissingToken)
-        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if presented else "Bearer"
+    if status == 401:
+        headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, Unavailable | TooManyAttempts):
         headers["Retry-After"] = str(error.retry_after)
-    return render({**members, "error": str(error), "code": error.code}, status, headers)
+    return render(shape(error=str(error), code=error.code), status, headers)
+
+
+def _challenge(error: AuthError) -> str:
+    """RFC 9110 §15.5.2, RFC 6750 §3.1: the error is named only where a token was presented."""
+    if isinstance(error, InvalidClient):
+        return 'Basic realm="introspection"'
+    presented = isinstance(error, InvalidToken) and not isinstance(error, MissingToken)
+    return 'Bearer error="invalid_token"' if presented else "Bearer"
 
 
 def _refuse_http(status: int, headers: dict[str, str] | None = None) -> Response:
     sentence, code = HTTP_ERRORS.get(status, HTTP_ERRORS[400])
-    return render({"error": sentence, "code": code}, status, headers)
+    return render(Refusal(error=sentence, code=code), status, headers)
 
 
 def _on_auth_error(request: Request, error: Exception) -> Response:

@@ -1,37 +1,67 @@
 """What load balancers and supervisors ask: does the process live, and should it be sent requests?"""
 
+from typing import Literal
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from service.errors import Unavailable
-from service.web.errors import refuse
-from service.web.payload import Wire, render
-from service.web.routes import State
+from service.web.operation import Operation
+from service.web.payload import render
+from service.web.state import State
+from service.web.wire import Refusal, Wire
 
 
 class Liveness(Wire, frozen=True, kw_only=True):
-    status: str = "ok"
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Checks(Wire, frozen=True, kw_only=True):
+    """What readiness depends on."""
+
+    database: Literal["ok", "unavailable"] = "ok"
+    schema: Literal["ok", "outdated", "unknown"] = "ok"
+    revocations: Literal["ok", "stale"] = "ok"
+    shutdown: Literal["ok", "stopping"] = "ok"
 
 
 class Readiness(Wire, frozen=True, kw_only=True):
-    ready: bool
-    checks: dict[str, str]
+    """The process can serve; its knowledge of ended sessions is so old, or null where it has or wants none."""
+
+    ready: Literal[True] = True
+    checks: Checks = Checks()
     revocation_age_seconds: float | None
 
 
+class Unreadiness(Refusal, frozen=True, kw_only=True):
+    """Send requests elsewhere."""
+
+    ready: Literal[False] = False
+    checks: Checks = Checks(shutdown="stopping")
+    revocation_age_seconds: float | None = None
+
+
 async def livez(request: Request[State]) -> Response:
+    """Say that the process lives."""
     return render(Liveness())
 
 
 async def readyz(request: Request[State]) -> Response:
+    """Say whether the process should be sent requests."""
     found = await request.state["health"].check()
-    age = found.revocation_age
-    answer = Readiness(
-        ready=found.is_ready, checks=found.checks, revocation_age_seconds=None if age is None else round(age, 2)
-    )
-    return render(answer) if found.is_ready else refuse(Unavailable(), **msgspec.to_builtins(answer))
+    checks = msgspec.convert(found.checks, Checks)
+    age = None if found.revocation_age is None else round(found.revocation_age, 2)
+    if found.is_ready:
+        return render(Readiness(checks=checks, revocation_age_seconds=age))
+    error = Unavailable()
+    answer = Unreadiness(error=str(error), code=error.code, checks=checks, revocation_age_seconds=age)
+    return render(answer, 503, {"Retry-After": str(error.retry_after)})
 
 
-HEALTH_ROUTES = [Route("/livez", livez, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])]
+HEALTH_ROUTES = [
+    Operation("GET", "/livez", livez, gives=Liveness()),
+    Operation("GET", "/readyz", readyz, gives=Readiness(revocation_age_seconds=0.31), shapes={503: Unreadiness}),
+]

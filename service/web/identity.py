@@ -4,6 +4,12 @@ from urllib.parse import quote
 
 from service.tokens import AccessClaims
 
+IDENTITY = {
+    "Remote-User": "The username as UTF-8, percent-encoded.",
+    "X-Auth-User-Id": "The user's id, which nobody else will ever have.",
+    "X-Auth-Session": "The session's id.",
+}
+
 
 def identity_headers(claims: AccessClaims) -> list[tuple[bytes, bytes]]:
     """The user's name and id, and the session.

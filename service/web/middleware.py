@@ -16,6 +16,7 @@ from service import logs
 from service.web.address import Clients
 from service.web.measure import Measure
 from service.web.payload import render
+from service.web.wire import Refusal
 
 _NO_STORE = (b"cache-control", b"no-store")
 _ON_ALL = [(b"x-content-type-options", b"nosniff"), (b"vary", b"Origin")]
@@ -105,5 +106,5 @@ class CORS(CORSMiddleware):
         if response.status_code != 400:
             return response
         headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
-        refusal = {"error": "This origin, method or header is not allowed.", "code": "cors_refused"}
+        refusal = Refusal(error="This origin, method or header is not allowed.", code="cors_refused")
         return render(refusal, 400, headers)

@@ -1,8 +1,9 @@
-"""Reading requests and rendering answers; the names on the wire live only here."""
+"""Reading requests and rendering answers."""
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -10,76 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import InvalidInput, InvalidToken, MissingToken
+from service.web.wire import Form, Wire
 
 MAX_BODY = 16 * 1024  # bytes
 BODY_TIMEOUT = 5  # seconds
-
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A JSON object; unknown members are ignored."""
-
-
-class Credentials(Wire, frozen=True, kw_only=True):
-    username: Text
-    password: Text
-
-
-class RefreshToken(Wire, frozen=True, kw_only=True):
-    refresh_token: Text
-
-
-class PasswordChange(Wire, frozen=True, kw_only=True):
-    current_password: Text
-    new_password: Text
-
-
-class Password(Wire, frozen=True, kw_only=True):
-    password: Text
-
-
-class Spared(Wire, frozen=True, kw_only=True):
-    keep_current: bool = False
-
-
-class TokenPair(Wire, frozen=True, kw_only=True):
-    token: str
-    refresh_token: str
-
-
-class Done(Wire, frozen=True, kw_only=True):
-    success: bool = True
-    message: str
-
-
-class SessionsEnded(Done, frozen=True, kw_only=True):
-    tokens_deleted: int
-
-
-class Session(Wire, frozen=True, kw_only=True):
-    id: str
-    created_at: datetime
-    last_used_at: datetime
-    user_agent: str | None
-    ip: str | None
-    current: bool
-
-
-class Sessions(Wire, frozen=True, kw_only=True):
-    sessions: list[Session]
-
-
-class VerifiedUser(Wire, frozen=True, kw_only=True):
-    username: str
-
-
-class Verified(Wire, frozen=True, kw_only=True):
-    valid: bool = True
-    user: VerifiedUser
-
+_MALFORMED_FORM = "The body must be one form in UTF-8, with each field once."
 
 W = TypeVar("W", bound=Wire)
+F = TypeVar("F", bound=Form)
 
 
 class MalformedBody(InvalidInput):
@@ -97,15 +36,10 @@ async def read(request: Request[Any], kind: type[W], absent: W | None = None) ->
 
     Raises MalformedBody, MissingField, HTTPException (408, 413, 415).
     """
-    media_types = request.headers.getlist("content-type")
-    is_json = len(media_types) == 1 and media_types[0].partition(";")[0].strip().lower() == "application/json"
+    is_json = _is_sent_as(request, "application/json")
     if not is_json and absent is None:
         raise HTTPException(415)
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            body = await _body(request)
-    except TimeoutError:
-        raise HTTPException(408) from None
+    body = await _body(request)
     if absent is not None and not body:
         return absent
     if not is_json:
@@ -118,19 +52,50 @@ async def read(request: Request[Any], kind: type[W], absent: W | None = None) ->
         raise MalformedBody from None
 
 
-def _wanted(kind: type[Wire]) -> str:
+async def read_form(request: Request[Any], kind: type[F]) -> F:
+    """The body, a form, as a `kind`, none of whose fields may come twice (RFC 6749 §3.2).
+
+    Raises MalformedBody, MissingField, HTTPException (408, 413, 415).
+    """
+    if not _is_sent_as(request, "application/x-www-form-urlencoded"):
+        raise HTTPException(415)
+    body = await _body(request)
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), errors="strict")
+        fields = dict(pair for pair in pairs if pair[0] in known)
+        if len(fields) < sum(name in known for name, _ in pairs):
+            raise MalformedBody(_MALFORMED_FORM)
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError:
+        raise MissingField(_wanted(kind)) from None
+    except ValueError:
+        raise MalformedBody(_MALFORMED_FORM) from None
+
+
+def _is_sent_as(request: Request[Any], media_type: str) -> bool:
+    found = request.headers.getlist("content-type")
+    return len(found) == 1 and found[0].partition(";")[0].strip().lower() == media_type
+
+
+def _wanted(kind: type[Wire | Form]) -> str:
     fields = msgspec.structs.fields(kind)
-    names = " and ".join(field.encode_name for field in fields)
-    form = "text that is not empty" if all(field.required for field in fields) else "true or false, or not at all"
+    required = [field for field in fields if field.required]
+    names = " and ".join(field.encode_name for field in required or fields)
+    form = "text that is not empty" if required else "true or false, or not at all"
     return f"The body must hold {names} as {form}."
 
 
 async def _body(request: Request[Any]) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise HTTPException(413)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise HTTPException(413)
+    except TimeoutError:
+        raise HTTPException(408) from None
     return bytes(body)
 
 

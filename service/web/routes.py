@@ -1,55 +1,52 @@
-"""The endpoints: parse, call, render."""
-
-from typing import TypedDict
+"""The endpoints: parse, call, render. The table of all of them is at the end."""
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from service import auth
-from service.account import Account
-from service.auth import Auth
-from service.errors import InvalidToken
-from service.health import Health
-from service.tokens import AccessClaims
+from service.errors import (
+    InvalidCredentials,
+    InvalidPassword,
+    InvalidToken,
+    InvalidUsername,
+    SessionRevoked,
+    TooManyAttempts,
+    UsernameTaken,
+)
+from service.web import examples
+from service.web.account import ACCOUNT_ROUTES
 from service.web.address import address_of
 from service.web.errors import refuse
-from service.web.identity import identity_headers
-from service.web.payload import (
+from service.web.identity import IDENTITY, identity_headers
+from service.web.operation import STORED, Operation
+from service.web.payload import bearer_token, read, read_form, render
+from service.web.state import State
+from service.web.wire import (
     Credentials,
     Done,
-    Password,
-    PasswordChange,
+    NewUser,
+    PresentedToken,
     RefreshToken,
-    Session,
-    Sessions,
-    SessionsEnded,
-    Spared,
     TokenPair,
     Verified,
     VerifiedUser,
-    bearer_token,
-    read,
-    render,
-    time_of,
+    VerifyRefusal,
 )
 
-
-class State(TypedDict):
-    """What the lifespan hands to each request."""
-
-    auth: Auth
-    account: Account
-    health: Health
+SIGNED_UP = Done(message="User registered successfully")
+LOGGED_OUT = Done(message="Logged out")
+REVOKED = Done(message="The token is of no use any more")
 
 
 async def signup(request: Request[State]) -> Response:
-    body = await read(request, Credentials)
+    """Sign up."""
+    body = await read(request, NewUser)
     await request.state["auth"].signup(body.username, body.password, ip=address_of(request))
-    return render(Done(message="User registered successfully"))
+    return render(SIGNED_UP)
 
 
 async def login(request: Request[State]) -> Response:
+    """Log in, which opens a session."""
     body = await read(request, Credentials)
     pair = await request.state["auth"].login(
         body.username, body.password, user_agent=request.headers.get("user-agent"), ip=address_of(request)
@@ -58,72 +55,34 @@ async def login(request: Request[State]) -> Response:
 
 
 async def verify(request: Request[State]) -> Response:
+    """Say whose access token this is."""
     try:
         claims = request.state["auth"].verify(bearer_token(request))
     except InvalidToken as error:
-        return refuse(error, valid=False)
+        return refuse(error, VerifyRefusal)
     response = render(Verified(user=VerifiedUser(username=claims.username)))
     response.raw_headers.extend(identity_headers(claims))
     return response
 
 
 async def refresh(request: Request[State]) -> Response:
+    """Trade a refresh token for a new pair."""
     body = await read(request, RefreshToken)
     return _render_pair(await request.state["auth"].refresh(body.refresh_token))
 
 
 async def logout(request: Request[State]) -> Response:
+    """End the session of a refresh token of any generation."""
     body = await read(request, RefreshToken)
     await request.state["auth"].logout(body.refresh_token)
-    return render(Done(message="Logged out"))
+    return render(LOGGED_OUT)
 
 
-async def list_sessions(request: Request[State]) -> Response:
-    claims = _authorise(request)
-    found = await request.state["account"].list_sessions(claims)
-    sessions = [
-        Session(
-            id=session.id,
-            created_at=time_of(session.created_at),
-            last_used_at=time_of(session.last_used_at),
-            user_agent=session.user_agent,
-            ip=session.ip,
-            current=session.id == claims.sid,
-        )
-        for session in found
-    ]
-    return render(Sessions(sessions=sessions))
-
-
-async def end_session(request: Request[State]) -> Response:
-    claims = _authorise(request)
-    await request.state["account"].end_session(claims, request.path_params["id"])
-    return render(Done(message="Session ended"))
-
-
-async def end_sessions(request: Request[State]) -> Response:
-    claims = _authorise(request)
-    body = await read(request, Spared, absent=Spared())
-    count = await request.state["account"].end_sessions(claims, keep_current=body.keep_current)
-    return render(SessionsEnded(tokens_deleted=count, message="Logged out everywhere"))
-
-
-async def change_password(request: Request[State]) -> Response:
-    claims = _authorise(request)
-    body = await read(request, PasswordChange)
-    await request.state["account"].change_password(claims, body.current_password, body.new_password)
-    return render(Done(message="Password changed"))
-
-
-async def delete_account(request: Request[State]) -> Response:
-    claims = _authorise(request)
-    body = await read(request, Password)
-    await request.state["account"].delete(claims, body.password)
-    return render(Done(message="Account deleted"))
-
-
-def _authorise(request: Request[State]) -> AccessClaims:
-    return request.state["auth"].verify(bearer_token(request))
+async def revoke(request: Request[State]) -> Response:
+    """End the session of a token of either kind; one that means nothing to us is no error (RFC 7009)."""
+    body = await read_form(request, PresentedToken)
+    await request.state["introspection"].revoke(body.token)
+    return render(REVOKED)
 
 
 def _render_pair(pair: auth.TokenPair) -> Response:
@@ -131,14 +90,42 @@ def _render_pair(pair: auth.TokenPair) -> Response:
 
 
 ROUTES = [
-    Route("/auth/signup", signup, methods=["POST"]),
-    Route("/auth/login", login, methods=["POST"]),
-    Route("/auth/verify", verify, methods=["GET"]),
-    Route("/auth/refresh", refresh, methods=["POST"]),
-    Route("/auth/logout", logout, methods=["POST"]),
-    Route("/auth/sessions", list_sessions, methods=["GET"]),
-    Route("/auth/sessions/{id}", end_session, methods=["DELETE"]),
-    Route("/auth/logoutall", end_sessions, methods=["POST"]),
-    Route("/auth/password", change_password, methods=["PUT"]),
-    Route("/auth/account", delete_account, methods=["DELETE"]),
+    Operation(
+        "POST",
+        "/auth/signup",
+        signup,
+        takes=examples.NEW_USER,
+        gives=SIGNED_UP,
+        refuses=(InvalidUsername, InvalidPassword, UsernameTaken, TooManyAttempts, *STORED),
+    ),
+    Operation(
+        "POST",
+        "/auth/login",
+        login,
+        takes=examples.CREDENTIALS,
+        gives=examples.TOKEN_PAIR,
+        refuses=(InvalidCredentials, TooManyAttempts, *STORED),
+    ),
+    Operation(
+        "GET",
+        "/auth/verify",
+        verify,
+        gives=examples.VERIFIED,
+        security="bearer",
+        shapes={401: VerifyRefusal},
+        headers=IDENTITY,
+    ),
+    Operation(
+        "POST",
+        "/auth/refresh",
+        refresh,
+        takes=examples.REFRESH_TOKEN,
+        gives=examples.TOKEN_PAIR,
+        refuses=(InvalidToken, SessionRevoked, *STORED),
+    ),
+    Operation(
+        "POST", "/auth/logout", logout, takes=examples.REFRESH_TOKEN, gives=LOGGED_OUT, refuses=(InvalidToken, *STORED)
+    ),
+    Operation("POST", "/auth/revoke", revoke, takes=examples.PRESENTED_TOKEN, gives=REVOKED, refuses=STORED),
+    *ACCOUNT_ROUTES,
 ]
