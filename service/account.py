@@ -1,7 +1,9 @@
 """What a user who is logged in does with sessions and account, without HTTP and without SQL."""
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from service import usernames
 from service.database import Database, Statements
@@ -56,28 +58,24 @@ class Account:
         Raises InvalidPassword for the new one, InvalidCredentials and TooManyAttempts for the current one.
         """
         self.passwords.check(new)
-        user = await self._authenticate(claims, current)
-        new_hash = await self.passwords.hash(new)
-
-        async def put(transaction: Statements, found: User | None) -> None:
-            if found is None or found.password_hash not in {user.password_hash, new_hash}:
-                raise _wrong_password(claims)  # it was changed while this one was compared
-            await users.replace_password_hash(transaction, user, new_hash)
-
-        await self.sessions.end_all(user.id, spare=claims.sid, also=put)
-        log.info("password_changed", extra={"username": user.username})
+        for _ in range(2):  # once more where the stored hash was changed, or renewed, while this one was compared
+            user = await self._authenticate(claims, current)
+            put = partial(_put, user, await self.passwords.hash(new))
+            with suppress(_Outdated):
+                await self.sessions.end_all(user.id, spare=claims.sid, also=put)
+                log.info("password_changed", extra={"username": user.username})
+                return
+        raise _wrong_password(claims)
 
     async def delete(self, claims: AccessClaims, password: str) -> None:
         """Deletes the user and all sessions; the name is free again. Raises InvalidCredentials, TooManyAttempts."""
-        user = await self._authenticate(claims, password)
-
-        async def delete(transaction: Statements, found: User | None) -> None:
-            if found is not None and found.password_hash != user.password_hash:
-                raise _wrong_password(claims)
-            await users.delete(transaction, user.id)
-
-        await self.sessions.end_all(user.id, also=delete)
-        log.info("account_deleted", extra={"username": user.username})
+        for _ in range(2):
+            user = await self._authenticate(claims, password)
+            with suppress(_Outdated):
+                await self.sessions.end_all(user.id, also=partial(_delete, user))
+                log.info("account_deleted", extra={"username": user.username})
+                return
+        raise _wrong_password(claims)
 
     async def _authenticate(self, claims: AccessClaims, password: str) -> User:
         async with self.throttle.guess(usernames.key_of(claims.username)):
@@ -88,6 +86,22 @@ class Account:
             if user is None or not matches:
                 raise _wrong_password(claims)
         return user
+
+
+class _Outdated(Exception):
+    """The user has another password hash by now than the one that was compared."""
+
+
+async def _put(user: User, new_hash: str, transaction: Statements, found: User | None) -> None:
+    if found is None or found.password_hash not in {user.password_hash, new_hash}:
+        raise _Outdated
+    await users.replace_password_hash(transaction, user, new_hash)
+
+
+async def _delete(user: User, transaction: Statements, found: User | None) -> None:
+    if found is not None and found.password_hash != user.password_hash:
+        raise _Outdated
+    await users.delete(transaction, user.id)
 
 
 def _wrong_password(claims: AccessClaims) -> InvalidCredentials:

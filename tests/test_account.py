@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -116,6 +116,20 @@ async def test_all_logins_succeed_while_one_of_them_renews_the_hash(
     async with start(bcrypt_rounds=5) as client:
         statuses = await asyncio.gather(*(login_status(client, name, PASSWORD) for _ in range(20)))
         assert Counter(statuses) == {200: 20}
+
+
+@pytest.mark.parametrize("act", [change, delete])
+async def test_a_right_password_is_right_while_a_login_renews_the_hash(
+    start: StartClient, new_name: Callable[[], str], act: Callable[..., Awaitable[httpx.Response]]
+) -> None:
+    """The one thread renews for the login first, so the hash is another one when the change or deletion is stored."""
+    body = {"username": new_name(), "password": PASSWORD}
+    async with start() as cheap:
+        assert (await cheap.post("/auth/signup", json=body)).status_code == 200
+        pair = (await cheap.post("/auth/login", json=body)).json()
+    async with start(bcrypt_rounds=10, hash_threads=1) as client:
+        login, answer = await asyncio.gather(client.post("/auth/login", json=body), act(client, pair))
+    assert (login.status_code, answer.status_code) == (200, 200)
 
 
 async def test_a_deleted_account_takes_its_sessions_along_and_frees_its_name(
