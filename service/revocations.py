@@ -27,7 +27,7 @@ class Revocations:
     def __init__(self, database: Database, *, interval: float, lifetime: int, max_age: float | None = None) -> None:
         self._database = database
         self._interval = interval
-        self._lifetime = lifetime + GRACE
+        self.lifetime = lifetime + GRACE  # of what must be known about an end
         self._max_age = max_age
         # Two generations: who is in either has ended, and the older is dropped whole when the younger is old enough.
         self._young: set[str] = set()
@@ -68,7 +68,7 @@ class Revocations:
     async def record(self, transaction: Statements, session_ids: list[str]) -> None:
         """Tells all processes, as a part of the transaction that ends the sessions, one at least."""
         if self._interval:
-            await revocations.insert(transaction, session_ids, self._lifetime)
+            await revocations.insert(transaction, session_ids, self.lifetime)
 
     def add(self, session_ids: Iterable[str]) -> None:
         """Tells this process at once."""
@@ -117,7 +117,7 @@ class Revocations:
         self._settle(time.monotonic())
         self._read_at = began
         self.known.set()
-        if began - self._turned_at >= self._lifetime:
+        if began - self._turned_at >= self.lifetime:
             self._old, self._young, self._turned_at = self._young, set(), began
 
     async def _fetch(self, last_id: int) -> None:

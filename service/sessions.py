@@ -111,8 +111,9 @@ class Sessions:
 
     async def purge(self) -> Purged:
         """Deletes a batch of what has expired."""
-        now = int(self._clock())
-        gone = await refresh_tokens.delete_expired(self._database, now, BATCH)
+        # While an access token of an expired session may be valid, it can be ended, and others must hear of that.
+        until = int(self._clock()) - self._revocations.lifetime
+        gone = await refresh_tokens.delete_expired(self._database, until, BATCH)
         return Purged(gone, await revocations.delete_expired(self._database, BATCH))
 
     async def _of_user(self, user_id: str, limit: int) -> list[OpenSession]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import anyio.to_thread
 import httpx
 import pytest
 from pymysql.cursors import Cursor
@@ -228,3 +229,20 @@ async def test_a_locked_session_is_refused_within_the_deadline_and_the_others_re
         assert time.monotonic() - started < 2
         sql.execute("rollback")
         assert (await refresh(locked)).status_code == 200
+
+
+async def test_a_refusal_waits_for_no_thread(start: StartClient) -> None:
+    """Starlette has 40 of them for all handlers of errors that are no coroutines."""
+    threads = anyio.to_thread.current_default_thread_limiter()
+    busy = [object() for _ in range(int(threads.total_tokens))]
+    async with start() as client:
+        for each in busy:
+            threads.acquire_on_behalf_of_nowait(each)
+        asked = [client.post("/auth/refresh", json=body) for body in ({}, {"refreshToken": "nonsense"})]
+        tasks = [asyncio.create_task(request) for request in (*asked, client.get("/nowhere"))]
+        _, waiting = await asyncio.wait(tasks, timeout=10)
+        for each in busy:
+            threads.release_on_behalf_of(each)
+        answers = await asyncio.gather(*tasks)
+    assert not waiting
+    assert [answer.status_code for answer in answers] == [400, 401, 404]

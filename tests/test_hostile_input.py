@@ -276,6 +276,14 @@ async def test_an_unknown_path_is_a_404_in_json(server: Server, method: str) -> 
     refused(await raw(server, f"{method} * HTTP/1.1".encode()), 404)
 
 
+async def test_a_path_with_a_line_end_is_another_path(client: httpx.AsyncClient) -> None:
+    """REQUIREMENTS 61: a proxy that limits `/auth/login` knows nothing of it; to a `$` in a pattern it is the same."""
+    for path in (*PATHS, "/auth/verify", "/auth/sessions", "/.well-known/jwks.json"):
+        for end in ("%0A", "%0D%0A", "%0A%0A"):
+            refused(await client.get(path + end), 404)
+            refused(await post(client, path + end, b"{}"), 404)
+
+
 @pytest.mark.parametrize("path", [*PATHS, "/auth/verify"])
 async def test_another_method_is_a_405_that_names_the_right_one(client: httpx.AsyncClient, path: str) -> None:
     """REQUIREMENTS 61."""

@@ -1,11 +1,17 @@
 import asyncio
+import time
+from collections.abc import Callable
 
 import httpx
 import pytest
 from pymysql.cursors import Cursor
 
 from service import background
-from tests.conftest import StartClient
+from tests.conftest import PASSWORD, StartClient
+from tests.test_sessions import log_in, refresh, sid, verify
+from tests.test_verify import bearer
+
+DAY = 86400
 
 
 async def test_expired_sessions_vanish_in_batches_and_live_ones_stay(
@@ -20,7 +26,7 @@ async def test_expired_sessions_vanish_in_batches_and_live_ones_stay(
     sql.execute(
         """
         insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
-        select uuid(), users.id, 0, utc_timestamp(), utc_timestamp() - interval 1 second, utc_timestamp()
+        select uuid(), users.id, 0, utc_timestamp(), utc_timestamp() - interval 1 hour, utc_timestamp()
         from users, seq_1_to_1200
         where username = %s
         """,
@@ -47,7 +53,7 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
         sql.execute(
             """
             insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
-            select uuid(), id, 0, utc_timestamp(), utc_timestamp(), utc_timestamp()
+            select uuid(), id, 0, utc_timestamp(), utc_timestamp() - interval 1 hour, utc_timestamp()
             from users
             where username = %s
             """,
@@ -55,6 +61,30 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
         )
         while await count(sql, name) > 0:
             await asyncio.sleep(0.01)
+
+
+async def test_an_expired_session_can_be_ended_until_its_last_access_token_has_expired(
+    start: StartClient, new_name: Callable[[], str], sql: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REQUIREMENTS 29: else who deletes an account, or logs out, would leave behind a token that verifies."""
+    monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
+    now, name = [time.time()], new_name()
+    async with start(clock=lambda: now[0], session_max_age=DAY) as client, asyncio.timeout(20):
+        await client.post("/auth/signup", json={"username": name, "password": PASSWORD})
+        old = await log_in(client, name)
+        now[0] += DAY - 1
+        last = (await refresh(client, old)).json()
+        now[0] += 1
+        assert (await refresh(client, last)).json()["code"] == "invalid_token"
+        assert (await verify(client, last)).status_code == 200
+        new = await log_in(client, name)
+        # With the same hand that purges this one, the other would be: it expired before.
+        sql.execute("update refresh_tokens set expires_at = created_at - interval 1 day where id = %s", sid(new))
+        while await count(sql, name) > 1:
+            await asyncio.sleep(0.01)
+        current = await log_in(client, name)
+        await client.request("DELETE", "/auth/account", json={"password": PASSWORD}, headers=bearer(current["token"]))
+        assert (await verify(client, last)).json()["code"] == "session_revoked"
 
 
 async def test_revocations_that_say_nothing_any_more_vanish_in_batches(

@@ -81,17 +81,18 @@ def _refuse_http(status: int, headers: dict[str, str] | None = None) -> Response
     return render(Refusal(error=sentence, code=code), status, headers)
 
 
-def _on_auth_error(request: Request, error: Exception) -> Response:
+# Coroutines, all of them: for a plain function Starlette would go to a thread and back.
+async def _on_auth_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AuthError)
     return refuse(error)
 
 
-def _on_http_exception(request: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _refuse_http(error.status_code, dict(error.headers or {}))
 
 
-def _on_disconnect(request: Request, error: Exception) -> Response:
+async def _on_disconnect(request: Request, error: Exception) -> Response:
     return _refuse_http(400)  # nobody is there to read it
 
 

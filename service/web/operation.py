@@ -1,5 +1,6 @@
 """An endpoint that says what goes in and what comes out."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -36,6 +37,8 @@ class Operation(Route):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(path, handler, methods=[method])
+        # Starlette's own pattern also takes `/auth/login%0A` for `/auth/login`, past what a proxy does for that path.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
         self.method = method
         self.takes = takes
         self.gives = gives
