@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Self
 from urllib.error import HTTPError
@@ -28,34 +29,55 @@ def migrate(url: str) -> None:
 
 
 class Server:
-    """Runs a factory of an application until the end of the `with`; `options` are uvicorn's."""
+    """Runs a factory of an application until the end of the `with`; `options` are uvicorn's.
 
-    def __init__(self, factory: str, cores: set[int], settings: dict[str, str], *options: str) -> None:
+    On a free port, unless one is named; what it writes is thrown away, unless there is a `log`, which it goes on.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        cores: set[int],
+        settings: dict[str, str],
+        *options: str,
+        port: int | None = None,
+        log: Path = Path(os.devnull),
+    ) -> None:
         self._factory = factory
         self._cores = cores
         self._settings = {"SHUTDOWN_DELAY": "0", **settings}
         self._options = (*AT_THE_END, *options)
+        self._port = port
+        self._log = log
 
     def __enter__(self) -> Self:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        for _ in range(5):
+            port = self._port or free_port()
+            self.url = f"http://127.0.0.1:{port}"
+            if self._starts(port):
+                return self
+        raise RuntimeError(f"{self._factory} does not start")
+
+    def _starts(self, port: int) -> bool:
+        """False where it ends by itself: most likely somebody took the port first."""
         command = [sys.executable, "-m", "uvicorn", "--factory", self._factory, "--port", str(port), "--no-access-log"]
         command += ["--no-proxy-headers", *self._options]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **self._settings},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # so that _kill reaches its workers too
-        )
+        with self._log.open("a") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **self._settings},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that _kill reaches its workers too
+            )
         with ExitStack() as unless_it_starts:
             unless_it_starts.callback(self._kill)
             os.sched_setaffinity(self.process.pid, self._cores)
-            if not self._answers():
-                raise RuntimeError(f"{self._factory} does not start")
-            unless_it_starts.pop_all()
-        return self
+            if self._answers():
+                unless_it_starts.pop_all()
+                return True
+        return False
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:  # nobody is interested in its last answers
@@ -75,7 +97,7 @@ class Server:
                 urlopen(f"{self.url}/auth/verify").close()  # noqa: S310  # our own address
             except HTTPError:  # it answers, and refuses
                 return True
-            except OSError:
+            except (OSError, HTTPException):  # nobody yet, or somebody else
                 time.sleep(0.02)
             else:
                 return True

@@ -35,7 +35,7 @@ class LocalDatabase:
     def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
         self._data = folder / "data"
         self._log = folder / "mariadb.log"
-        self._options = options
+        self.options = options  # mariadbd's, at its next start
         # Not in the folder: a socket's path has at most about 100 characters.
         self._runtime = Path(tempfile.mkdtemp(prefix="mstack-auth-"))
         self._pid_file = folder / "mariadb.pid"
@@ -68,7 +68,7 @@ class LocalDatabase:
                     mariadb.program("mariadbd", "mysqld"), "--no-defaults", *mariadb.as_root(),
                     f"--datadir={self._data}", f"--socket={self.socket}", f"--port={port}", f"--init-file={init}",
                     f"--pid-file={self._pid_file}", f"--log-error={self._log}",
-                    f"--tmpdir={self._runtime}", *_OPTIONS, *self._options,
+                    f"--tmpdir={self._runtime}", *_OPTIONS, *self.options,
                 ],
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip

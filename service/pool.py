@@ -19,11 +19,11 @@ Connection: TypeAlias = aiomysql.Connection
 
 # The connection is of no more use: gone away, lost, out of step, closed by a timeout, killed, server shutting down.
 _LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053}
-_CANNOT_CONNECT, _NO_TLS = 2003, 2026
+_CANNOT_CONNECT, _GONE_AWAY, _NO_TLS = 2003, 2006, 2026
 _LONGEST_IDLE = 300  # seconds; well below any sensible wait_timeout
 _SESSION = (
     "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
-    "innodb_lock_wait_timeout = %d"
+    "innodb_lock_wait_timeout = %d, lock_wait_timeout = %d"  # for a row, for a table
 )
 
 
@@ -40,7 +40,7 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # published witho
 
 
 class Pool:
-    """Lends `size` connections at most; a statement on one waits `lock_wait` seconds at most for a locked row.
+    """Lends `size` connections at most; a statement on one waits `lock_wait` seconds at most for a lock.
 
     Not aiomysql's pool: that makes everybody wait behind one slow handshake, never times out and is not fair.
     """
@@ -63,7 +63,7 @@ class Pool:
             ssl=address.tls,
             charset="utf8mb4",
             autocommit=True,
-            init_command=_SESSION % lock_wait,
+            init_command=_SESSION % (lock_wait, lock_wait),
         )
 
     @asynccontextmanager
@@ -93,6 +93,12 @@ class Pool:
                 connection.close()
                 self._drop_idle()  # most likely they are lost too, and there is only one more attempt
             raise
+        except RuntimeError as error:
+            has_ended = _has_ended(connection)
+            connection.close()
+            if has_ended:  # amid a transaction
+                raise pymysql.OperationalError(_GONE_AWAY, str(error)) from error
+            raise
         except BaseException:
             connection.close()  # cancelled; an answer may still be under way
             raise
@@ -105,13 +111,15 @@ class Pool:
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 while self._idle:
-                    await self._idle.pop().ensure_closed()
+                    if not _has_ended(connection := self._idle.pop()):
+                        await connection.ensure_closed()
         self._drop_idle()
 
     async def _acquire(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if asyncio.get_running_loop().time() - connection.last_usage < _LONGEST_IDLE:
+            idle = asyncio.get_running_loop().time() - connection.last_usage
+            if idle < _LONGEST_IDLE and not _has_ended(connection):
                 return connection
             connection.close()
         connection = self._connect()
@@ -128,6 +136,11 @@ class Pool:
     def _drop_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Whether the server closed it. The driver does not look, and a write would be uvloop's RuntimeError."""
+    return bool(connection.closed or connection._reader.at_eof() or connection._writer.transport.is_closing())
 
 
 def code_of(error: pymysql.MySQLError) -> int:

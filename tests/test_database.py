@@ -50,6 +50,13 @@ async def test_those_that_wait_for_a_connection_are_served_in_their_order(own_ma
     assert served == list(range(50))
 
 
+async def test_the_server_waits_for_no_lock_of_a_row_or_a_table_longer_than_we_do(mariadb: LocalDatabase) -> None:
+    """Else a statement waits on after its refusal, and is carried out when whoever holds the table lets go."""
+    async with pool(mariadb.url, timeout=4) as opened:
+        waits = await opened.fetch_one("select @@session.innodb_lock_wait_timeout, @@session.lock_wait_timeout")
+    assert waits == (2, 2)
+
+
 async def test_a_stalled_handshake_keeps_nobody_from_the_idle_connections(own_mariadb: LocalDatabase) -> None:
     connections: list[asyncio.StreamWriter] = []
     copies: list[asyncio.Task[None]] = []

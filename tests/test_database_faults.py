@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pymysql
@@ -83,12 +84,24 @@ async def until_it_works(client: httpx.AsyncClient, new_name: Callable[[], str])
 
 
 def as_root(mariadb: LocalDatabase, *statements: str) -> None:
+    for statement in statements:
+        ask_as_root(mariadb, statement)
+
+
+def ask_as_root(mariadb: LocalDatabase, statement: str) -> tuple[tuple[Any, ...], ...]:
     with (
         closing(pymysql.connect(unix_socket=str(mariadb.socket), user=account(), autocommit=True)) as connection,
         connection.cursor() as cursor,
     ):
-        for statement in statements:
-            cursor.execute(statement)
+        cursor.execute(statement)
+        return cursor.fetchall()
+
+
+async def until_connections(mariadb: LocalDatabase, count: int) -> None:
+    """Until the service has no more connections than that, as its database sees it."""
+    async with asyncio.timeout(20):
+        while len(ask_as_root(mariadb, "select 1 from information_schema.processlist where user = 'auth'")) > count:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_killed_database_is_a_503_and_a_new_one_is_used_at_once(
@@ -188,6 +201,21 @@ async def test_connections_that_were_killed_while_idle_are_not_noticed(
         as_root(own_mariadb, f"kill user {address.user}@{address.host}")
         verified = await own_client.post("/auth/refresh", json={"refreshToken": flow["refreshToken"]})
         assert verified.status_code == 200
+
+
+async def test_connections_that_the_database_closed_as_idle_are_not_noticed(
+    own_client: httpx.AsyncClient, own_mariadb: LocalDatabase, own_server: Server, new_name: Callable[[], str]
+) -> None:
+    """uvloop, on which uvicorn runs, has closed their transports itself by then: a write is a RuntimeError."""
+    as_root(own_mariadb, "set global wait_timeout = 1", "kill user auth@127.0.0.1")
+    flows = await asyncio.gather(*(enter(own_client, new_name()) for _ in range(4)))
+    for _ in range(2):
+        await until_connections(own_mariadb, 1)  # the one that reads the revocations twice a second
+        for answers in await asyncio.gather(*(ask_everything(own_client, flow, new_name) for flow in flows)):
+            assert answers == {200: 4}
+    await until_connections(own_mariadb, 1)
+    assert await asyncio.to_thread(own_server.stop) == 0
+    assert "Traceback" not in own_server.log.read_text()
 
 
 async def test_a_database_that_refuses_to_write_is_a_503(

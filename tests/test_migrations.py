@@ -87,6 +87,28 @@ def test_a_migration_that_ran_but_was_not_noted_is_no_obstacle(own_mariadb: Loca
     assert ours(own_mariadb.url) == before
 
 
+@pytest.mark.parametrize("unmade", [{"_yoyo_version"}, set()], ids=["two tables", "three tables"])
+def test_a_first_apply_that_was_killed_amid_its_own_tables_is_mended_as_the_readme_says(
+    own_mariadb: LocalDatabase, unmade: set[str]
+) -> None:
+    """It makes them before the first migration, and can't go on where it was killed between them."""
+    expected = ours(own_mariadb.url)
+    migrate(own_mariadb.url, "rollback", "--all")
+    with cursor_on(own_mariadb.url) as cursor:
+        for table in ("_yoyo_log", "_yoyo_migration", "_yoyo_version"):
+            cursor.execute(f"drop table {table}" if table in unmade else f"delete from {table}")
+    env = environment(DATABASE_URL=own_mariadb.url)
+    apply = [str(TOOLS / "yoyo"), "apply", "--batch"]
+    done = subprocess.run(apply, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "1050" in done.stderr or "AssertionError" in done.stderr
+    [remedy] = re.findall(r"`(drop table [^`]*_yoyo_[^`]*)`", (ROOT / "README.md").read_text())
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute(remedy)
+    migrate(own_mariadb.url)
+    assert ours(own_mariadb.url) == expected
+
+
 def test_five_operators_at_once_make_one_schema(own_mariadb: LocalDatabase) -> None:
     expected = ours(own_mariadb.url)
     migrate(own_mariadb.url, "rollback", "--all")

@@ -1,0 +1,1 @@
+"""Real faults under load, and whether the service kept what it had promised: python -m bench.faults."""
