@@ -111,7 +111,10 @@ class Pool:
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 while self._idle:
-                    if not _has_ended(connection := self._idle.pop()):
+                    connection = self._idle.pop()
+                    if _has_ended(connection):
+                        connection.close()
+                    else:
                         await connection.ensure_closed()
         self._drop_idle()
 

@@ -86,11 +86,15 @@ async def test_the_service_needs_no_more_than_its_account_may(
         await call("PUT", "/auth/password", pair["token"], change)
         await call("POST", "/auth/logout", body={"refreshToken": pair["refreshToken"]})
         pair = await login("battery staple")
+        revoked = await client.post("/auth/revoke", data={"token": pair["token"]})
+        assert revoked.status_code == 200, revoked.text
+        asked.add(("POST", "/auth/revoke"))
+        pair = await login("battery staple")
         with cursor_on(accounts.service) as cursor:
             cursor.execute("insert into users select uuid(), 'x', 'x', 'x', utc_timestamp()")
             cursor.execute(
                 "insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)"
-                " select uuid(), id, 0, utc_timestamp(), utc_timestamp() - interval 1 second, utc_timestamp()"
+                " select uuid(), id, 0, utc_timestamp(), utc_timestamp() - interval 1 hour, utc_timestamp()"
                 " from users where username = 'x'"
             )
             async with asyncio.timeout(20):

@@ -126,7 +126,7 @@ async def test_a_storm_that_holds_every_connection_leaves_the_service_ready(
     disturbed: LocalDatabase, start: StartClient
 ) -> None:
     address = DatabaseAddress.from_url(disturbed.url)
-    async with start(database=address, pool_size=2, database_timeout=3) as client:
+    async with start(database=address, pool_size=2, database_timeout=6) as client:
         with cursor_on(disturbed.url) as cursor:
             cursor.execute("lock tables users write")
             body = {"username": "ada", "password": PASSWORD}
