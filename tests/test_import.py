@@ -20,7 +20,7 @@ from tests.conftest import PASSWORD
 from tests.newcomers import foreign_hashes
 from tests.operators import Administrator
 from tests.server import ROOT, TOOLS, cursor_on, environment
-from tests.test_database_faults import as_root
+from tests.test_database_faults import as_root, ask_as_root
 
 HASH, OTHER_HASH = foreign_hashes(PASSWORD)["bcrypt 2b"], foreign_hashes(PASSWORD)["bcrypt 2b"]
 HEADER = "username,password_hash\n"
@@ -290,6 +290,33 @@ def test_ctrl_c_says_what_was_done(admin: Administrator, sql: Cursor, new_name: 
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert json.loads(out) == {**outcome(2000, 0, 0), "complete": False}
+    assert err == b"Stopped.\n"
+
+
+def test_ctrl_c_amid_a_batch_lets_it_be_done_and_counted(
+    mariadb: LocalDatabase, sql: Cursor, new_name: Callable[[], str]
+) -> None:
+    """Also where the host of the database had to be looked up, which starts a thread that signals may come by."""
+    prefix = new_name()
+    admin = Administrator(mariadb.url.replace("127.0.0.1", "localhost"))
+    process = admin.start("users", "import", "-", "--format", "csv", "--json")
+    assert process.stdin
+    sql.execute("begin")
+    try:
+        columns = "id, username, username_key, password_hash, created_at"
+        sql.execute(f"insert into users ({columns}) values ('', '', %s, '', now())", f"{prefix}-500")
+        process.stdin.write(newcomers.csv(1500, prefix).encode())
+        process.stdin.flush()
+        while not ask_as_root(mariadb, "select 1 from information_schema.innodb_trx where trx_state = 'LOCK WAIT'"):
+            assert process.poll() is None
+            time.sleep(0.2)  # InnoDB tells whoever asks sooner what it told before
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # nothing tells that a signal has come
+    finally:
+        sql.execute("rollback")
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(out) == {**outcome(1000, 0, 0), "complete": False}
     assert err == b"Stopped.\n"
 
 

@@ -77,9 +77,15 @@ def take_all(run: Run, source: Source, work: Import, report: Report, *, as_json:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Lets Ctrl-C wait until a batch is done, and so counted; each of its statements has a deadline."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Lets Ctrl-C wait until a batch is done, and so counted; each of its statements has a deadline.
+
+    A mask would be of this thread alone, and the signal would come by the one that looks up the host of the database.
+    """
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
