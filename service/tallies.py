@@ -49,6 +49,7 @@ class Tallies:
         self._limiter = FixedWindowRateLimiter(self._storage)
         self._connections = asyncio.Semaphore(CONNECTIONS)  # waiting for one is no fault of the storage
         self._is_down = False
+        self._is_down_told = False
         self._next_try = 0.0
 
     async def read(self, limit: Limit, subject: str) -> Tally:
@@ -63,7 +64,7 @@ class Tallies:
         """Counts one; the first begins the time after which all are forgotten."""
         item, key = _keyed(limit, subject)
         last_sweep = self._storage.timer if isinstance(self._storage, MemoryStorage) else None
-        await self._ask(lambda: self._limiter.hit(item, key))
+        await self._ask(lambda: self._limiter.hit(item, key), counts=True)
         if isinstance(self._storage, MemoryStorage) and self._storage.timer is not last_sweep:
             # It looks at every key for those that are over, at each count unless the last look is still under way.
             self._storage.timer = asyncio.create_task(_prolong(self._storage.timer))
@@ -73,7 +74,7 @@ class Tallies:
         item, key = _keyed(limit, subject)
         await self._ask(lambda: self._limiter.clear(item, key))
 
-    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, counts: bool = False) -> T | None:
         async with self._connections:
             now = time.monotonic()
             if self._is_down and now < self._next_try:
@@ -83,19 +84,20 @@ class Tallies:
                 async with asyncio.timeout(TIMEOUT):
                     answer = await question()
             except (StorageError, OSError) as error:
-                self._note(str(error.__cause__ or error) or type(error).__name__)
+                self._note_failure(str(error.__cause__ or error) or type(error).__name__)
                 return None
-            if self._is_down:
-                self._note(None)
+            self._is_down = False
+            if counts and self._is_down_told:  # where it is full or read-only, it answers the rest
+                log.info("rate_limit_storage_available")
+                self._is_down_told = False
             return answer
 
-    def _note(self, problem: str | None) -> None:
+    def _note_failure(self, problem: str) -> None:
         self._next_try = time.monotonic() + RETRY_INTERVAL
-        if problem and not self._is_down:
+        self._is_down = True
+        if not self._is_down_told:
             log.warning("rate_limit_storage_unavailable", extra={"problem": problem})
-        elif not problem:
-            log.info("rate_limit_storage_available")
-        self._is_down = problem is not None
+        self._is_down_told = True
 
     async def close(self) -> None:
         """Closes the connections to the storage."""

@@ -122,7 +122,7 @@ async def test_a_redis_that_hangs_slows_hardly_anybody(
         redis.go_on()
         async with asyncio.timeout(20):
             while FOUND not in caplog.messages:
-                await log_in(client, name, PASSWORD)
+                await log_in(client, name)
                 await asyncio.sleep(RETRY_INTERVAL / 10)
         # An answer that comes late belongs to no later question.
         redis.ask("flushall")
@@ -154,3 +154,33 @@ async def test_a_redis_that_refuses_us_is_no_condition_either(
         assert await statuses(client, 2, name) == [401] * 2
         assert await statuses(client, 1, name, PASSWORD) == [200]
     assert LOST in caplog.messages
+
+
+@pytest.mark.parametrize("refusal", ["config set maxmemory 1", "replicaof 127.0.0.1 1"])
+async def test_a_redis_that_counts_no_more_is_told_once_and_what_it_counted_holds(
+    redis: Redis,
+    start: StartClient,
+    name: str,
+    new_name: Callable[[], str],
+    caplog: pytest.LogCaptureFixture,
+    refusal: str,
+) -> None:
+    """REQUIREMENTS 43, 66: full, or read-only after a failover, it still answers."""
+    caplog.set_level("INFO")
+    locked = new_name()
+    async with start(limits=limits(name="2/900", rate_limit_storage=redis.url)) as client:
+        assert await statuses(client, 3, locked) == [401, 401, 429]
+        redis.ask(*refusal.split())
+        for _ in range(3):
+            assert await statuses(client, 1, name) == [401]
+            await asyncio.sleep(RETRY_INTERVAL)
+            assert await statuses(client, 1, locked) == [429]
+            await log_in(client, name, PASSWORD)
+        assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 0)
+        redis.ask("config", "set", "maxmemory", "0")
+        redis.ask("replicaof", "no", "one")
+        async with asyncio.timeout(20):
+            while FOUND not in caplog.messages:
+                await log_in(client, name)
+                await asyncio.sleep(RETRY_INTERVAL / 10)
+    assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 1)
