@@ -223,12 +223,13 @@ def test_only_the_first_refusals_are_shown_where_no_file_is_named(admin: Adminis
             HEADER,
             "/nowhere/report: No such file or directory",
         ),
+        (["--from-mysql", ""], "", "--from-mysql must begin with mysql:// (also for MariaDB)"),
         (["--from-mysql", "postgres://a:b@c/d"], "", "--from-mysql must begin with mysql:// (also for MariaDB)"),
         (["--from-mysql", "-"], "", "a line is expected on standard input"),
         (["--from-mysql", "mysql://a:b@c/d", "--table", "x "], "", "--table is not the name of a table"),
         (["--from-mysql", "mysql://a:b@c/d", "--table", ""], "", "--table is not the name of a table"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_a_source_that_is_none_is_wrong_usage(
     admin: Administrator, tmp_path: Path, arguments: list[str], text: str | bytes, said: str

@@ -53,7 +53,7 @@ def import_(
         reader = _READERS[form or _form_of(file)] if file else None
         if report and file and report.exists() and file.exists() and report.samefile(file):
             raise click.UsageError("the report would overwrite the FILE")
-        address = _address(url) if url else None
+        address = None if url is None else _address(url)
         parts = stack.enter_context(connected(timeout=TIMEOUT))
         if opened and reader:
             source = Source(reader(opened, time.time()), _size(opened), opened.tell)
