@@ -133,12 +133,14 @@ class Throttle:
         if gate.users - gate.pending > self._waiting:
             raise Overloaded
         async with gate.turn:
-            while 0 < (left := (await self._read(bucket)).left) <= gate.pending:
-                await gate.turn.wait()
-            if left:
-                gate.pending += 1
-            gate.turn.notify()  # the next one can be admitted too, or has to be refused too
-            return left > 0
+            try:
+                while 0 < (left := (await self._read(bucket)).left) <= gate.pending:
+                    await gate.turn.wait()
+                if left:
+                    gate.pending += 1
+                return left > 0
+            finally:  # the next one can be admitted too, or has to be refused too; also when this one went away
+                gate.turn.notify()
 
     async def _note(self, gate: _Gate, bucket: _Bucket, outcome: BaseException | None) -> None:
         rule = bucket.rule

@@ -13,6 +13,7 @@ import pytest
 from service import tallies
 from service.ratelimits import Limit, RateLimits
 from service.tallies import Tallies
+from service.throttle import Throttle
 from tests.conftest import PASSWORD, StartClient
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)  # the proxy that these tests are
@@ -105,6 +106,28 @@ async def test_right_logins_at_once_all_succeed(start: StartClient, name: str) -
         assert await statuses(client, 9, name) == [401] * 9
         answers = await at_once(*(log_in(client, name, PASSWORD) for _ in range(30)))
         assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_whoever_is_cancelled_when_it_is_their_turn_leaves_it_to_the_next() -> None:
+    """Nothing cancels a request but a stop, so far; then the others would wait for ever."""
+    throttle = Throttle(limits(name="1/900"), waiting=10)
+    answered = asyncio.Event()
+
+    async def guess() -> None:
+        async with throttle.guess("ada"):
+            await answered.wait()
+
+    async def guess_and_cancel() -> None:
+        await guess()
+        second.cancel()  # which has been woken by now, and has not run yet
+
+    first, second, third = (asyncio.create_task(each()) for each in (guess_and_cancel, guess, guess))
+    await asyncio.sleep(0.01)
+    answered.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(first, third)
+    assert second.cancelled()
+    await throttle.close()
 
 
 async def test_what_waits_for_others_of_its_name_is_bounded(start: StartClient, name: str) -> None:
