@@ -131,6 +131,11 @@ def test_every_code_is_in_the_table_and_every_setting_in_the_sample() -> None:
     assert {name.removesuffix("_FILE").lower() for name in ours} - fields == {"database_url"}
 
 
+def test_no_sentence_is_cut_off() -> None:
+    """As a merge of two pages may do."""
+    assert re.findall(r".*,\n(?=\n|- |\d+\. |#)", re.sub(r"```.*?```", "", README, flags=re.DOTALL)) == []
+
+
 def test_the_migration_that_is_named_exists() -> None:
     assert migrations.REQUIRED[0] in README
 
