@@ -131,6 +131,15 @@ def test_every_code_is_in_the_table_and_every_setting_in_the_sample() -> None:
     assert {name.removesuffix("_FILE").lower() for name in ours} - fields == {"database_url"}
 
 
+def test_the_tour_names_every_module_and_no_other() -> None:
+    """Those of `cli` and `queries` are named for what they are about."""
+    named = set(
+        re.findall(r"`(?:service/)?(?:web/)?(\w+\.py)`", README.split("\n## A tour of the code\n")[1].split("\n## ")[0])
+    )
+    found = {path.name for folder in ("service", "service/web") for path in (ROOT / folder).glob("[!_]*.py")}
+    assert named == found
+
+
 def test_no_sentence_is_cut_off() -> None:
     """As a merge of two pages may do."""
     assert re.findall(r".*,\n(?=\n|- |\d+\. |#)", re.sub(r"```.*?```", "", README, flags=re.DOTALL)) == []
