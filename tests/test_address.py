@@ -133,5 +133,6 @@ async def test_uvicorn_that_reads_the_header_too_is_noticed_once(mariadb: LocalD
 def test_uvicorn_is_kept_from_reading_the_header_wherever_we_start_it() -> None:
     """The servers of these tests by the line of the sample, which the tests above would miss."""
     assert "\nUVICORN_PROXY_HEADERS=false\n" in (ROOT / ".env.example").read_text()
+    assert "\nEnvironment=UVICORN_PROXY_HEADERS=false\n" in (ROOT / "service/deploy/mstack-auth.service").read_text()
     for path in ("Procfile", "service/dev.py", "bench/servers.py"):
         assert "--no-proxy-headers" in (ROOT / path).read_text(), path
