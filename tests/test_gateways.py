@@ -160,6 +160,24 @@ def test_the_address_of_a_client_is_what_the_gateway_saw(guarded: Gateway, enter
         assert {session["ip"] for session in sessions} == {"127.0.0.1"}
 
 
+def test_the_service_is_told_the_address_that_the_gateway_saw(
+    kind: str, mariadb: LocalDatabase, app: tuple[int, Requests], tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """REQUIREMENTS 64: by a gateway that it trusts, and on every path that is passed on to it."""
+    lies = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7"}
+    with (
+        Server(mariadb.url, tmp_path, TRUSTED_PROXIES="127.0.0.1", LOG_LEVEL="DEBUG") as trusting,
+        gateway(kind, tmp_path / kind, auth=trusting.port, app=app[0]) as running,
+        running.client() as client,
+    ):
+        token = enter(client, new_name())["token"]
+        for path in ("/page", "/auth/verify", "/auth/sessions", "/.well-known/jwks.json"):
+            assert client.get(path, headers=lies | bearer(token)).status_code == 200
+    log = trusting.log.read_text()
+    assert "/.well-known/jwks.json" in log
+    assert "203.0.113.7" not in log
+
+
 def test_what_is_too_large_is_refused_at_the_gateway(
     guarded: Gateway, entered: dict[str, str], untouched: None
 ) -> None:
