@@ -9,7 +9,6 @@ from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from socketserver import BaseServer
 from threading import Lock
@@ -18,6 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+
+from service.release import version
 
 # Seconds: a verify takes less than the first, a login a few hashes.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -108,7 +109,7 @@ class Metrics:
             for name, (meaning, mode) in _GAUGES.items()
         }
         build = Gauge("mstack_auth_build_info", "1", ("version", "python"), registry=own, multiprocess_mode="livemax")
-        build.labels(_version(), platform.python_version()).set(1)
+        build.labels(version(), platform.python_version()).set(1)
         self._events = Counter("mstack_auth_events", "What the log tells, by its event", ("event",), registry=own)
         for event in _ALERTING:
             self._events.labels(event)
@@ -160,9 +161,3 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
         return True
     return False
-
-
-def _version() -> str:
-    with suppress(PackageNotFoundError):  # a clone that was not installed
-        return version("mstack-auth")
-    return "unknown"

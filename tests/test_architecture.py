@@ -13,7 +13,7 @@ ALLOWED = {
         "account", "auth", "background", "database", "health", "introspection", "keywatch", "metrics", "passwords",
         "revocations", "rotation", "sessions", "settings", "shutdown", "throttle", "tokens", "web",
     },
-    "web": {"account", "auth", "errors", "health", "introspection", "logs", "tokens", "web"},
+    "web": {"account", "auth", "errors", "health", "introspection", "logs", "release", "tokens", "web"},
     "auth": {
         "database", "errors", "passwords", "queries", "revocations", "rotation", "sessions", "throttle", "tokens",
         "usernames",
@@ -31,7 +31,8 @@ ALLOWED = {
     "background": {
         "database", "errors", "health", "metrics", "passwords", "queries", "revocations", "sessions",
     },
-    "metrics": set(),
+    "metrics": {"release"},
+    "release": set(),
     "health": {"database", "errors", "queries", "revocations", "shutdown"},
     "queries": {"database", "errors", "queries"},
     "database": {"address", "errors", "pool"},

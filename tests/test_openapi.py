@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ async def test_what_is_switched_off_is_not_described(start: StartClient) -> None
         paths = (await client.get("/openapi.json")).json()["paths"]
     assert "/auth/revoke" in paths
     assert "/auth/introspect" not in paths
+
+
+def test_a_clone_that_was_not_installed_describes_itself_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows no release, and so do its metrics."""
+
+    def distribution(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.distribution", distribution)
+    assert describe([])["info"]["version"] == "unknown"
 
 
 def test_the_document_is_openapi_3_1(document: Any) -> None:

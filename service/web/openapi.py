@@ -3,7 +3,6 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from service.release import version
 from service.web.operation import Operation
 from service.web.payload import encode
 from service.web.refusals import Reason, reasons_of
@@ -41,7 +41,7 @@ def openapi_route(routes: Sequence[BaseRoute]) -> Operation:
         """The description of all endpoints: OpenAPI 3.1."""
         return Response(document, headers=headers, media_type=JSON)
 
-    example = {"openapi": "3.1.0", "info": {"title": "mstack-auth", "version": version("mstack-auth")}, "paths": {}}
+    example = {"openapi": "3.1.0", "info": {"title": "mstack-auth", "version": version()}, "paths": {}}
     route = Operation("GET", "/openapi.json", openapi, gives=example)
     document = encode(describe([*(each for each in routes if isinstance(each, Operation)), route]))
     return route
@@ -61,7 +61,7 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "mstack-auth",
-            "version": version("mstack-auth"),
+            "version": version(),
             "description": "Sign up, log in, verify, refresh and log out with JWTs. A refusal has a sentence for people"
             " and a code for programs. Bodies have 16 KiB at most; unknown members are ignored.",
         },
