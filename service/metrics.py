@@ -23,7 +23,10 @@ from service.release import version
 # Seconds: a verify takes less than the first, a login a few hashes.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Known from the start, so that an alert sees the first one: a rate needs a value before.
-_ALERTING = ("login_succeeded", "login_failed", "refresh_token_reused", "database_error", "database_timeout")
+_ALERTING = (
+    *("login_succeeded", "login_failed", "login_throttled", "rate_limit_storage_unavailable"),
+    *("refresh_token_reused", "database_error", "database_timeout"),
+)
 _BATCH = 0.05  # seconds; less than uvicorn waits before it ends a process
 # Each with its meaning, and how the values of several workers become one; those of a dead one do not count.
 _GAUGES = {
