@@ -36,7 +36,11 @@ class Json(MsgspecFormatter):
         super().__init__(*arguments, reserved_attrs=[*_OURS_TO_PLACE], **options)
 
     def jsonify_log_record(self, log_data: LogData) -> str:
-        return _printable(super().jsonify_log_record(log_data))
+        try:
+            return _printable(super().jsonify_log_record(log_data))
+        except UnicodeEncodeError:
+            log_data = {name: _in_unicode(value) for name, value in log_data.items()}
+            return _printable(super().jsonify_log_record(log_data))
 
 
 class Console(logging.Formatter):
@@ -67,7 +71,12 @@ def configure(level: str, layout: str) -> None:
 
 def _value(value: object) -> str:
     is_plain = isinstance(value, str) and value and not set(value) & set(' "=')
-    return _printable(str(value) if is_plain else msgspec.json.encode(value, enc_hook=str).decode())
+    return _printable(str(value) if is_plain else msgspec.json.encode(_in_unicode(value), enc_hook=str).decode())
+
+
+def _in_unicode(value: object) -> object:
+    """Without halves of surrogate pairs, which no encoding has; the name of a file in another one than ours has."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _printable(text: str) -> str:

@@ -187,6 +187,16 @@ async def test_a_traceback_on_a_console_cannot_forge_a_line() -> None:
     assert all(line.startswith("    ") and line.isprintable() for line in others)
 
 
+@pytest.mark.parametrize("layout", [logs.Json(), logs.Console()], ids=["json", "console"])
+def test_what_is_no_unicode_does_not_lose_the_line(layout: logging.Formatter) -> None:
+    """Such as the name of a file in another encoding, as keys_unusable may have to tell it."""
+    record = logging.LogRecord("service", logging.ERROR, "", 0, "keys_unusable", (), None)
+    record.reason = "/keys/\udcff.pem: it is not a key\x9b"
+    line = layout.format(record)
+    assert line.isprintable()
+    assert r"/keys/\\udcff.pem: it is not a key\u009b" in line
+
+
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=str)
 async def test_the_lines_of_uvicorn_have_the_same_form(
     mariadb: LocalDatabase, tmp_path: Path, arguments: tuple[str, ...]
