@@ -133,11 +133,15 @@ def _columns(header: list[str]) -> tuple[int, int, int | None]:
 
 
 def _moment(text: str | int | None, now: float) -> int | None:
-    """Seconds since 1970 of an ISO 8601 time, UTC where it names no zone, or of such seconds. Raises _Unreadable."""
+    """Seconds since 1970 of an ISO 8601 time, UTC where it names no zone, or of such seconds. Raises _Unreadable.
+
+    Eight digits are a date, since the seconds that they might be were over in 1973.
+    """
     if text is None or text == "":
         return None
     try:
-        seconds = int(text) if isinstance(text, int) or text.isdigit() else _seconds(text)
+        is_date = isinstance(text, str) and (len(text) == 8 or not text.isdigit())
+        seconds = _seconds(str(text)) if is_date else int(text)
     except (ValueError, OverflowError):
         seconds = -1
     if not 0 <= seconds <= now + 86400:

@@ -1,5 +1,6 @@
 """Moving in: `mstack-auth users import`."""
 
+import io
 import json
 import os
 import pty
@@ -14,6 +15,8 @@ import httpx
 import pytest
 from pymysql.cursors import Cursor
 
+from service.importfiles import read_jsonl
+from service.imports import Candidate
 from service.localdb import LocalDatabase
 from tests import newcomers
 from tests.conftest import PASSWORD
@@ -120,6 +123,24 @@ def test_a_bad_line_is_refused_with_its_reason_and_stops_nothing(
     expected = [f"line {2 * number + 3}: {reason}" for number, (_, reason) in enumerate(bad)]
     assert report.read_text().splitlines() == expected
     assert "hunter2" not in report.read_text(), "it may be a password"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("20240102", 1704153600),
+        ("2024-01-02", 1704153600),
+        ("1704153600", 1704153600),
+        (1704153600, 1704153600),
+        ("", 0),
+    ],
+)
+def test_a_time_may_be_a_date_or_seconds(said: str | int, meant: int) -> None:
+    """Eight digits were August 1970 once."""
+    line = json.dumps({"username": "ada", "password": HASH, "created_at": said}).encode()
+    [found] = read_jsonl(io.BytesIO(line), now=1800000000)
+    assert isinstance(found, Candidate)
+    assert (found.created_at or 0) == meant
 
 
 def test_bad_json_lines_are_refused_with_their_reasons(admin: Administrator, new_name: Callable[[], str]) -> None:
