@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -59,7 +58,7 @@ async def sample(
             "hash_queue_length": waiting,
             "hashes_running": running,
             "pool_connections_in_use": database.in_use,
-            "revocation_age_seconds": revocations.age if math.isfinite(revocations.age) else 0,
+            "revocation_age_seconds": revocations.silence,
             "revoked_sessions": revocations.remembered,
         }
         metrics.set(values)

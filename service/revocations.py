@@ -33,6 +33,7 @@ class Revocations:
         self._young: set[str] = set()
         self._old: set[str] = set()
         self._turned_at = time.monotonic()
+        self._began_at = time.monotonic()
         self._read_at = float("-inf")
         self.known = asyncio.Event()  # that the first reading is done, or none is wanted
         self._last = 0  # the last id that is known
@@ -64,6 +65,11 @@ class Revocations:
     def remembered(self) -> int:
         """How many ended sessions are known."""
         return len(self._young) + len(self._old)
+
+    @property
+    def silence(self) -> float:
+        """As `age`, but counted from the start where nothing was read yet; 0 where nothing is to be."""
+        return min(self.age, time.monotonic() - self._began_at) if self._interval else 0
 
     async def record(self, transaction: Statements, session_ids: list[str]) -> None:
         """Tells all processes, as a part of the transaction that ends the sessions, one at least."""

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -326,3 +327,14 @@ def test_a_folder_that_workers_cannot_share_is_refused_by_name_where_there_are_m
         Settings.from_env({**environ, "METRICS_PORT": "9100"})
     with pytest.raises(InvalidSetting, match="METRICS_PORT"):
         Settings.from_env({**environ, "METRICS_PORT": "65536"})
+
+
+async def test_a_process_that_never_heard_of_ended_sessions_says_for_how_long(
+    settings: Settings, start: StartClient
+) -> None:
+    """Its age was 0, as where nobody asks, so that no alert came."""
+    nowhere = replace(settings.database, port=free_port())
+    port = free_port()
+    async with start(database=nowhere, metrics_port=port):
+        found = await until(port, lambda found: total(found, "mstack_auth_revocation_age_seconds") > 1)
+    assert total(found, "mstack_auth_ready") == 0
