@@ -26,8 +26,12 @@ from bench.wrk import Load, pin
 LIMIT = 20  # failed logins of a name, as is the default
 ADDRESSES = 200
 PATIENCE = 300  # seconds for all guesses
-# We are the proxy that says who the clients are.
-LIMITED = {"RATE_LIMITS": "on", "RATE_LIMIT_LOGIN_NAME": f"{LIMIT}/15m", "TRUSTED_PROXIES": "127.0.0.1"}
+# The defaults; and we are the proxy that says who the clients are.
+LIMITED = {
+    "RATE_LIMIT_LOGIN_NAME": f"{LIMIT}/15m",
+    "RATE_LIMIT_LOGIN_ADDRESS": "100/15m",
+    "TRUSTED_PROXIES": "127.0.0.1",
+}
 
 
 @dataclass

@@ -48,12 +48,36 @@ _SESSIONS = """
                 where seq > %s and seq <= %s) as opened) as made
     join users on username_key = concat('user-', seq * 7919 %% %s)
 """
+# Scattered over the table: at least as far apart as those that expire in a day.
+_EXPIRED = """
+    insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+    select uuid(), users.id, 1, at, at + interval 7 day, at
+    from (select seq, utc_timestamp() - interval 8 day as at from seq_1_to_100000000 where seq <= %s) as made
+    join users on username_key = concat('user-', seq * 7919 %% %s)
+"""
 _INDEXES = (
     "select count(id) from refresh_tokens force index (primary)",
     "select count(user_id) from refresh_tokens force index (refresh_tokens_user_id)",
     "select count(expires_at) from refresh_tokens force index (refresh_tokens_expires_at)",
     "select count(id) from users force index (primary)",
 )
+
+
+def sizes(*, quick: bool) -> tuple[int, ...]:
+    """Of the tables that are compared, the smallest first."""
+    return (1_000, 20_000) if quick else (1_000, 100_000, 2_000_000)
+
+
+def add_expired(url: str, size: int, count: int) -> None:
+    """Adds so many expired sessions, a day old, to a database of `size`."""
+    with connect(url) as cursor:
+        cursor.execute(_EXPIRED, (count, size // SESSIONS_A_USER))
+
+
+def delete_expired(url: str) -> None:
+    """Makes a database what it was."""
+    with connect(url) as cursor:
+        cursor.execute("delete from refresh_tokens where expires_at < utc_timestamp()")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.loads import LOADS, alone, in_turn
 from bench.measure import BOTH, THEIRS, Figure, Plan
+from bench.operation import operated
 from bench.progress import announced, say
 from bench.remote import Remote
 from bench.scenarios import SCENARIOS
@@ -48,7 +49,7 @@ def _plan(seconds: int, *, quick: bool) -> Iterator[Plan]:
     say("starting a private MariaDB")
     with tempfile.TemporaryDirectory() as name, local_database(Path(name) / "mariadb") as database:
         os.sched_setaffinity(database.pid, THEIRS)
-        settings = {"DATABASE_URL": database.url, "JWT_SECRET": SECRET, "HASH_QUEUE": "64", "RATE_LIMITS": "off"}
+        settings = {"DATABASE_URL": database.url, "JWT_SECRET": SECRET, "HASH_QUEUE": "64", **operated()}
         migrate(database.url)
         folder = Path(name)
         seed(database.url, folder, users=1000, sessions=20_000)

@@ -13,7 +13,7 @@ _SAMPLE = """
     select refresh_tokens.id, user_id, username, generation, unix_timestamp(rotated_at), unix_timestamp(expires_at)
     from refresh_tokens
     join users on users.id = user_id
-    where crc32(refresh_tokens.id) %% %s = 0
+    where crc32(refresh_tokens.id) %% %s = 0 and expires_at > utc_timestamp()
     limit %s
 """
 

@@ -13,7 +13,7 @@ from bench.crowd import CLIENTS
 from bench.held import answered, held
 from bench.measure import BOTH, CORES, OURS, THEIRS, Figure, Plan, bcrypt_rate
 from bench.processes import allow_open_files, await_rest, cpu_seconds, resident_bytes
-from bench.rows import databases
+from bench.rows import databases, sizes
 from bench.sample import bytes_a_session, write_tokens
 from bench.servers import ROOT, SERVICE, Server
 from bench.wrk import Load, pin, wrk
@@ -92,7 +92,7 @@ def connections(plan: Plan) -> Iterator[Figure]:
 
 def rows(plan: Plan) -> Iterator[Figure]:
     """Refreshes a second among many sessions, of those among 1,000; and what a session takes in the database."""
-    few, *many = (1_000, 20_000) if plan.quick else (1_000, 100_000, 2_000_000)
+    few, *many = sizes(quick=plan.quick)
     with databases(plan.folder / "rows", (few, *many)) as urls, ExitStack() as stack:
         services = {
             size: stack.enter_context(Server(SERVICE, OURS, {**plan.settings, "DATABASE_URL": url}))

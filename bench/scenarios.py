@@ -1,6 +1,6 @@
 """Every scenario under the name that --only takes, in the order of a run."""
 
-from bench import ended, guessing, measure, scale
+from bench import ended, guessing, measure, operation, scale
 
 SCENARIOS = {
     "verify": measure.verify,
@@ -14,5 +14,7 @@ SCENARIOS = {
     "ended": ended.ended,
     "connections": scale.connections,
     "rows": scale.rows,
+    "purge": operation.purge,
     "process": scale.process,
+    "operation": operation.operation,
 }

@@ -70,5 +70,5 @@ async def purge(sessions: Sessions) -> None:
     while True:
         await asyncio.sleep(PURGE_INTERVAL * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
         with suppress(Unavailable):
-            while (await sessions.purge()).is_full:
-                await asyncio.sleep(0.1)
+            async for _ in sessions.purge():
+                pass

@@ -1,6 +1,7 @@
 """The life of a session but for its rotation: opened by a login, seen by its user, ended by many roads."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
 from uuid_utils.compat import uuid7
@@ -12,6 +13,7 @@ from service.queries.users import User
 from service.revocations import Revocations
 
 BATCH = 500  # sessions in one statement
+PAUSE = 0.1  # seconds after a batch of the purge: others have the database too
 EVER = 0  # 1970: sessions that have expired too, whose last access token may still be valid
 
 Also = Callable[[Statements, User | None], Awaitable[None]]
@@ -22,11 +24,6 @@ class Purged(NamedTuple):
 
     sessions: int
     revocations: int
-
-    @property
-    def is_full(self) -> bool:
-        """Whether there may be more."""
-        return BATCH in self
 
 
 class Sessions:
@@ -109,12 +106,17 @@ class Sessions:
             count += await self._transact(work)
         return count
 
-    async def purge(self) -> Purged:
-        """Deletes a batch of what has expired."""
-        # While an access token of an expired session may be valid, it can be ended, and others must hear of that.
-        until = int(self._clock()) - self._revocations.lifetime
-        gone = await refresh_tokens.delete_expired(self._database, until, BATCH)
-        return Purged(gone, await revocations.delete_expired(self._database, BATCH))
+    async def purge(self) -> AsyncIterator[Purged]:
+        """Deletes what has expired, a batch at a time, until one is not full."""
+        while True:
+            # While an access token of an expired session may be valid, it can be ended, and others must hear of that.
+            until = int(self._clock()) - self._revocations.lifetime
+            gone = await refresh_tokens.delete_expired(self._database, until, BATCH)
+            batch = Purged(gone, await revocations.delete_expired(self._database, BATCH))
+            yield batch
+            if BATCH not in batch:
+                break
+            await asyncio.sleep(PAUSE)
 
     async def _of_user(self, user_id: str, limit: int) -> list[OpenSession]:
         return await refresh_tokens.find_of_user(self._database, user_id, now=int(self._clock()), limit=limit)

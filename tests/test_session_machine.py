@@ -6,7 +6,7 @@ Hypothesis plays the users and the clock. The suite plays a few games, always th
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -348,8 +348,7 @@ class Game(RuleBasedStateMachine):
         else:
             self.model.purge()
             sessions = self.world.processes[process].parts["auth"].sessions
-            while self.world.run(sessions.purge()).is_full:
-                pass
+            self.world.run(to_its_end(sessions.purge()))
 
     def hear(self, process: int) -> None:
         self.model.read(process)
@@ -383,6 +382,11 @@ class Game(RuleBasedStateMachine):
             pair = over[self.turns % len(over)]
             answer = self.post(self.turns % PROCESSES, "refresh", {"refreshToken": pair.refresh})
             assert outcome(answer) == (REVOKED if self.model.now < pair.refresh_until else INVALID)
+
+
+async def to_its_end(steps: AsyncIterator[object]) -> None:
+    async for _ in steps:
+        pass
 
 
 def outcome(answer: Answer) -> Outcome:
