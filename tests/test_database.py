@@ -154,6 +154,23 @@ async def test_a_deadlock_or_lock_timeout_is_tried_again_once(
         assert (await client.post("/auth/login", json=credentials)).status_code == 200
 
 
+async def test_a_node_that_has_no_majority_is_left_for_another(own_mariadb: LocalDatabase) -> None:
+    """Error 1047 of a Galera Cluster; here a trigger's, for those connections that there are now."""
+    async with pool(own_mariadb.url, size=2) as opened:
+        rows = await asyncio.gather(*(opened.fetch_one("select connection_id(), sleep(0.1)") for _ in range(2)))
+        with cursor_on(own_mariadb.url) as cursor:
+            cursor.execute("create table nodes (id int unsigned)")
+            cursor.execute(
+                f"""
+                create trigger deserted before insert on nodes for each row
+                if connection_id() <= {max(row[0] for row in rows if row)} then
+                    signal sqlstate '08S01' set mysql_errno = 1047, message_text = 'WSREP has not yet prepared node';
+                end if
+                """
+            )
+        assert await opened.execute("insert into nodes values (connection_id())") == 1
+
+
 async def test_a_connection_that_the_server_refuses_is_a_database_that_is_away(tmp_path: Path) -> None:
     """1203 here, as 1040 would be: too many connections."""
     with local_database(tmp_path / "db", "--max-user-connections=1") as full:
