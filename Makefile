@@ -1,8 +1,9 @@
 # make dev: the service with reload on a private MariaDB.  make test: every check.  make bench: every number.
+# make faults, make cluster: what is lost when something breaks, and on three nodes.
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
-.PHONY: dev test bench
+.PHONY: dev test bench faults cluster
 
 dev: .venv/installed
 	@$(if $(DATABASE_URL),,.ci/provision mariadb)
@@ -21,6 +22,14 @@ test: .venv/installed .venv/node/jose-5.10.0
 bench: .venv/installed
 	@.ci/provision mariadb wrk
 	$(BIN)/python -m bench
+
+faults: .venv/installed
+	@.ci/provision mariadb faketime
+	$(BIN)/python -m bench.faults
+
+cluster: .venv/installed
+	@.ci/provision mariadb wrk haproxy galera
+	$(BIN)/python -m bench.cluster
 
 .venv/installed: pyproject.toml .ci/constraints.txt
 	@.ci/provision venv

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.processes import cpu_seconds
 from bench.seed import new_signups
 from bench.servers import BARE, REFERENCE, ROOT, SERVICE, Server
 from bench.wrk import Load, finished, started, wrk
@@ -46,6 +47,7 @@ class Plan:
     settings: dict[str, str]
     seconds: int
     fresh_sessions: Iterator[Path]  # some at a time, that nobody has refreshed yet
+    database: int  # its process
     quick: bool = False  # to see that it works: with less of what takes long to prepare
 
 
@@ -65,9 +67,12 @@ def refresh(plan: Plan) -> Iterator[Figure]:
             loads = []
             for server in (reference, service):
                 file = plan.folder / "refresh-stay" if mode == "stay" else next(plan.fresh_sessions)
+                before = cpu_seconds(plan.database)
                 loads.append(wrk(server.url, mode, file, seconds=plan.seconds, connections=64, cores=THEIRS))
+            cost = (cpu_seconds(plan.database) - before) / loads[1].requests * 1e6
             yield Figure(name, loads[1].per_second, "/s", loads[0].per_second, loads[1], at_least=target)
             yield Figure(f"{name}: p99 of p50", loads[1].p99, "ms", loads[1].p50, loads[1], at_most=5)
+            yield Figure(f"{name}: the database's CPU", cost, "us", None, loads[1])
 
 
 def login(plan: Plan) -> Iterator[Figure]:

@@ -55,7 +55,7 @@ def _plan(seconds: int, *, quick: bool) -> Iterator[Plan]:
         migrate(database.url)
         folder = Path(name)
         seed(database.url, folder, users=1000, sessions=20_000)
-        yield Plan(folder, settings, seconds, fresh_sessions(folder), quick)
+        yield Plan(folder, settings, seconds, fresh_sessions(folder), database.pid, quick)
 
 
 @contextmanager

@@ -24,8 +24,15 @@ AT_THE_END = ("--timeout-graceful-shutdown", "1")
 
 def migrate(url: str) -> None:
     """Brings the schema of the database at `url` up to date. Raises CalledProcessError."""
-    yoyo = Path(sys.executable).with_name("yoyo")
-    subprocess.run([yoyo, "apply", "--batch"], cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True)
+    yoyo(url, "apply")
+
+
+def yoyo(url: str, command: str, *arguments: str) -> None:
+    """Does with the migrations what the command says. Raises CalledProcessError."""
+    program = Path(sys.executable).with_name("yoyo")
+    subprocess.run(
+        [program, command, "--batch", *arguments], cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True
+    )
 
 
 class Server:

@@ -17,7 +17,7 @@ from bench.stop import stoppable
 from service.localdb import LocalDatabase, local_database
 from service.mariadb import LocalDatabaseError
 
-FAULTS: dict[str, Callable[[Experiment], Awaitable[None]]] = {
+FAULTS: dict[str, Callable[[Experiment[LocalDatabase]], Awaitable[None]]] = {
     "kill": outages.kill,
     "stop": outages.stop,
     "late": outages.late,

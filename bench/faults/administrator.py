@@ -1,24 +1,24 @@
 """The administrator of a database, who may do more than the service and sees what it does."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pymysql
 
-from service.localdb import LocalDatabase
 from service.mariadb import account
 
 
 class Administrator:
     """Logs in anew for each question: the database may have been killed in between."""
 
-    def __init__(self, database: LocalDatabase) -> None:
-        self._database = database
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
 
     def connect(self, **options: Any) -> "pymysql.Connection[pymysql.cursors.Cursor]":
         """As the administrator of the database, who may do more than the service."""
         return pymysql.connect(
-            unix_socket=str(self._database.socket), user=account(), autocommit=True, connect_timeout=2, **options
+            unix_socket=str(self._socket), user=account(), autocommit=True, connect_timeout=2, **options
         )
 
     def ask(self, statement: str, *arguments: object) -> tuple[tuple[Any, ...], ...]:

@@ -11,11 +11,12 @@ from bench.faults.clients import PAUSE
 from bench.faults.experiment import Experiment
 from bench.faults.requests import Service
 from bench.seed import PASSWORD
+from service.localdb import LocalDatabase
 
 CROWD = 200
 
 
-async def small_pool(experiment: Experiment) -> None:
+async def small_pool(experiment: Experiment[LocalDatabase]) -> None:
     """200 logins at once, and the clients beside them, on a pool of two connections."""
     async with experiment.under_load(POOL_SIZE="2") as load, experiment.fault():
         users = [user.name for user in load.users if user.acknowledged] or [load.users[0].name]
@@ -26,7 +27,7 @@ async def small_pool(experiment: Experiment) -> None:
     experiment.evidence["of 200 logins answered 200"] = sum(answer.status == 200 for answer in answers)
 
 
-async def locked_tables(experiment: Experiment) -> None:
+async def locked_tables(experiment: Experiment[LocalDatabase]) -> None:
     """LOCK TABLES by another for 8 seconds."""
     async with experiment.under_load(), experiment.fault():
         with experiment.administrator.connect(database="auth") as other, other.cursor() as cursor:
@@ -38,7 +39,7 @@ async def locked_tables(experiment: Experiment) -> None:
             cursor.execute("unlock tables")
 
 
-async def killed_connections(experiment: Experiment) -> None:
+async def killed_connections(experiment: Experiment[LocalDatabase]) -> None:
     """KILL of a connection of the service, five times a second for 30 seconds."""
     count = int(experiment.length(150, 15))
     killed = 0
@@ -52,7 +53,7 @@ async def killed_connections(experiment: Experiment) -> None:
     experiment.evidence["killed"] = killed
 
 
-async def idle_connections(experiment: Experiment) -> None:
+async def idle_connections(experiment: Experiment[LocalDatabase]) -> None:
     """wait_timeout=2, and clients who come in waves three seconds apart."""
     with _set(experiment, "wait_timeout", 2):
         async with experiment.under_load() as load, experiment.fault():
@@ -65,7 +66,7 @@ async def idle_connections(experiment: Experiment) -> None:
                 await asyncio.sleep(experiment.length(2, 1))
 
 
-async def few_connections(experiment: Experiment) -> None:
+async def few_connections(experiment: Experiment[LocalDatabase]) -> None:
     """A server whose max_connections leaves the service three, for 8 seconds."""
     async with experiment.under_load() as load, experiment.fault():
         with ExitStack() as stack:
@@ -81,7 +82,7 @@ async def few_connections(experiment: Experiment) -> None:
     experiment.evidence["refused as too many"] = experiment.log.read_text().count('"number":1040')
 
 
-async def locked_rows(experiment: Experiment) -> None:
+async def locked_rows(experiment: Experiment[LocalDatabase]) -> None:
     """Error 1205: another transaction holds the rows of all users and sessions for 6 seconds."""
     before = _metric(experiment, "lock_timeouts")
     async with experiment.under_load(), experiment.fault():
@@ -94,7 +95,7 @@ async def locked_rows(experiment: Experiment) -> None:
     experiment.evidence["lock waits that timed out"] = _metric(experiment, "lock_timeouts") - before
 
 
-async def deadlocks(experiment: Experiment) -> None:
+async def deadlocks(experiment: Experiment[LocalDatabase]) -> None:
     """Error 1213: another transaction locks revocations and then sessions, where a logout does the reverse."""
     before = _metric(experiment, "lock_deadlocks")
     async with experiment.under_load(), experiment.fault():
@@ -107,7 +108,7 @@ async def deadlocks(experiment: Experiment) -> None:
     experiment.evidence["deadlocks"] = _metric(experiment, "lock_deadlocks") - before
 
 
-def _metric(experiment: Experiment, name: str) -> int:
+def _metric(experiment: Experiment[LocalDatabase], name: str) -> int:
     """One of InnoDB's counters."""
     [[count]] = experiment.administrator.ask(
         "select count from information_schema.innodb_metrics where name = %s", name
@@ -116,7 +117,7 @@ def _metric(experiment: Experiment, name: str) -> int:
 
 
 @contextmanager
-def _heavy(experiment: Experiment) -> Iterator["pymysql.cursors.Cursor"]:
+def _heavy(experiment: Experiment[LocalDatabase]) -> Iterator["pymysql.cursors.Cursor"]:
     """A cursor whose transactions have changed so much that InnoDB ends the other one of a deadlock."""
     experiment.administrator.ask("create table auth.ballast (id int primary key) engine = InnoDB")
     try:
@@ -138,7 +139,7 @@ def _meet(cursor: "pymysql.cursors.Cursor") -> None:
 
 
 @contextmanager
-def _set(experiment: Experiment, variable: str, value: int) -> Iterator[None]:
+def _set(experiment: Experiment[LocalDatabase], variable: str, value: int) -> Iterator[None]:
     """A setting of the server while it lasts; connections that are there already keep what they have."""
     [[_, before]] = experiment.administrator.ask(f"show global variables like '{variable}'")
     experiment.administrator.ask(f"set global {variable} = {value}")
@@ -148,7 +149,7 @@ def _set(experiment: Experiment, variable: str, value: int) -> Iterator[None]:
         experiment.administrator.ask(f"set global {variable} = {before}")
 
 
-def _drop_connections(experiment: Experiment) -> None:
+def _drop_connections(experiment: Experiment[LocalDatabase]) -> None:
     for connection in experiment.administrator.connections():
         with suppress(pymysql.OperationalError):
             experiment.administrator.ask(f"kill {connection}")

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Generic, Protocol, TypeVar
 
 from bench.faults.administrator import Administrator
 from bench.faults.clients import Load
@@ -47,10 +48,26 @@ class Window:
     recovery: float = float("inf")
 
 
-class Experiment:
+class Served(Protocol):
+    """A database, wherever it is: `socket` is the administrator's way to it, `url` and `port` the service's."""
+
+    @property
+    def socket(self) -> Path: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+D = TypeVar("D", bound=Served)
+
+
+class Experiment(Generic[D]):
     """What a fault works on. `brief` is for a run that shows that all this works; `evidence` says that it was real."""
 
-    def __init__(self, name: str, database: LocalDatabase, folder: Path, *, brief: bool) -> None:
+    def __init__(self, name: str, database: D, folder: Path, *, brief: bool) -> None:
         self.name = name
         self.database = database
         self.brief = brief
@@ -65,20 +82,10 @@ class Experiment:
 
     @property
     def administrator(self) -> Administrator:
-        return Administrator(self.database)
+        return Administrator(self.database.socket)
 
     def length(self, seconds: float, brief: float) -> float:
         return brief if self.brief else seconds
-
-    @contextmanager
-    def own_database(self, *options: str, migrated: bool = True) -> Iterator[LocalDatabase]:
-        """A database for this experiment alone, in place of the one that all share."""
-        shared = self.database
-        with TemporaryDirectory() as folder, local_database(Path(folder) / "mariadb", *options) as self.database:
-            if migrated:
-                migrate(self.database.url)
-            yield self.database
-        self.database = shared
 
     @asynccontextmanager
     async def under_load(
@@ -179,3 +186,16 @@ class Experiment:
     def _usage(self, port: int) -> Usage:
         alive = [server.process.pid for server in self.servers if server.process.poll() is None]
         return usage(alive, port, len(self.administrator.connections()))
+
+
+@contextmanager
+def own_database(
+    experiment: Experiment[LocalDatabase], *options: str, migrated: bool = True
+) -> Iterator[LocalDatabase]:
+    """A database for this experiment alone, in place of the one that all share."""
+    shared = experiment.database
+    with TemporaryDirectory() as folder, local_database(Path(folder) / "mariadb", *options) as experiment.database:
+        if migrated:
+            migrate(experiment.database.url)
+        yield experiment.database
+    experiment.database = shared

@@ -7,11 +7,12 @@ from contextlib import suppress
 
 import pymysql
 
-from bench.faults.experiment import Experiment
+from bench.faults.experiment import Experiment, own_database
 from bench.faults.proxy import Proxy
+from service.localdb import LocalDatabase
 
 
-async def kill(experiment: Experiment) -> None:
+async def kill(experiment: Experiment[LocalDatabase]) -> None:
     """SIGKILL of the database under load, and its restart; 20 times."""
     times = 2 if experiment.brief else 20
     async with experiment.under_load():
@@ -22,7 +23,7 @@ async def kill(experiment: Experiment) -> None:
     experiment.evidence["kills"] = times
 
 
-async def stop(experiment: Experiment) -> None:
+async def stop(experiment: Experiment[LocalDatabase]) -> None:
     """SIGSTOP of the database for 10 seconds."""
     async with experiment.under_load(), experiment.fault():
         os.kill(experiment.database.pid, signal.SIGSTOP)
@@ -30,7 +31,7 @@ async def stop(experiment: Experiment) -> None:
         os.kill(experiment.database.pid, signal.SIGCONT)
 
 
-async def late(experiment: Experiment) -> None:
+async def late(experiment: Experiment[LocalDatabase]) -> None:
     """A database that comes 20 seconds after the service."""
     experiment.database.kill()
     async with experiment.under_load(cold=True), experiment.fault() as window:
@@ -40,7 +41,7 @@ async def late(experiment: Experiment) -> None:
         await starting
 
 
-async def read_only(experiment: Experiment) -> None:
+async def read_only(experiment: Experiment[LocalDatabase]) -> None:
     """read_only=1 for 6 seconds, as a server that is a replica now."""
     async with experiment.under_load(), experiment.fault():
         await asyncio.to_thread(experiment.administrator.ask, "set global read_only = 1")
@@ -48,7 +49,7 @@ async def read_only(experiment: Experiment) -> None:
         await asyncio.to_thread(experiment.administrator.ask, "set global read_only = 0")
 
 
-async def half_open(experiment: Experiment) -> None:
+async def half_open(experiment: Experiment[LocalDatabase]) -> None:
     """A network that takes whatever is sent and delivers nothing, for 8 seconds; what was open then stays dead."""
     async with Proxy(experiment.database.port) as proxy, experiment.under_load(port=proxy.port), experiment.fault():
         experiment.evidence["connections that fell silent"] = proxy.freeze()
@@ -56,9 +57,9 @@ async def half_open(experiment: Experiment) -> None:
         proxy.thaw()
 
 
-async def disk_full(experiment: Experiment) -> None:
+async def disk_full(experiment: Experiment[LocalDatabase]) -> None:
     """A disk that is full, for 6 seconds after the first refusal; then the database is killed and has a larger one."""
-    with experiment.own_database(*_disk(megabytes=40)) as database:
+    with own_database(experiment, *_disk(megabytes=40)) as database:
         async with experiment.under_load(), experiment.fault() as window:
             experiment.evidence["rows of others"] = await asyncio.to_thread(_fill, experiment)
             await experiment.until(lambda: experiment.journal.outcomes()["503"])
@@ -72,7 +73,7 @@ def _disk(*, megabytes: int) -> tuple[str, ...]:
     return ("--innodb-file-per-table=0", f"--innodb-data-file-path=ibdata1:12M:autoextend:max:{megabytes}M")
 
 
-async def _restart(experiment: Experiment) -> float:
+async def _restart(experiment: Experiment[LocalDatabase]) -> float:
     """Kills the database and starts it; returns the moment of its first answer."""
     experiment.database.kill()
     starting = asyncio.create_task(asyncio.to_thread(experiment.database.start))
@@ -81,7 +82,7 @@ async def _restart(experiment: Experiment) -> float:
     return restored_at
 
 
-def _fill(experiment: Experiment) -> int:
+def _fill(experiment: Experiment[LocalDatabase]) -> int:
     """Writes until there is not even room for a small row."""
     ask = experiment.administrator.ask
     ask("create table auth.filler (id int primary key auto_increment, text varchar(1000)) engine = InnoDB")

@@ -19,11 +19,12 @@ from bench.faults.experiment import Experiment
 from bench.faults.requests import PATHS
 from bench.faults.usage import tree
 from bench.seed import PASSWORD
+from service.localdb import LocalDatabase
 
 PATIENCE = 0.005  # seconds
 
 
-async def impatient_clients(experiment: Experiment) -> None:
+async def impatient_clients(experiment: Experiment[LocalDatabase]) -> None:
     """500 clients that close 5 ms after they asked, each endpoint in turn."""
     count = int(experiment.length(500, 100))
     async with experiment.under_load() as load, experiment.fault():
@@ -36,7 +37,7 @@ async def impatient_clients(experiment: Experiment) -> None:
     experiment.evidence["clients that left"] = count
 
 
-async def restart(experiment: Experiment) -> None:
+async def restart(experiment: Experiment[LocalDatabase]) -> None:
     """SIGTERM while somebody logs in, and a new process on the port; five times."""
     times = int(experiment.length(5, 1))
     codes = []
@@ -54,7 +55,7 @@ async def restart(experiment: Experiment) -> None:
     experiment.evidence["exit codes"] = codes
 
 
-async def killed_worker(experiment: Experiment) -> None:
+async def killed_worker(experiment: Experiment[LocalDatabase]) -> None:
     """SIGKILL of one of two workers; three times."""
     times = int(experiment.length(3, 1))
     async with experiment.under_load("--workers", "2"):
@@ -68,17 +69,17 @@ async def killed_worker(experiment: Experiment) -> None:
     experiment.evidence["killed"] = times
 
 
-async def fast_clock(experiment: Experiment) -> None:
+async def fast_clock(experiment: Experiment[LocalDatabase]) -> None:
     """Two processes, of which one is ten minutes ahead; clients ask both in turn, for 10 seconds."""
     await _with_clock(experiment, "+600s")
 
 
-async def slow_clock(experiment: Experiment) -> None:
+async def slow_clock(experiment: Experiment[LocalDatabase]) -> None:
     """The same, ten minutes behind."""
     await _with_clock(experiment, "-600s")
 
 
-async def _with_clock(experiment: Experiment, offset: str) -> None:
+async def _with_clock(experiment: Experiment[LocalDatabase], offset: str) -> None:
     false = {"LD_PRELOAD": str(faketime()), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     async with experiment.under_load(each=[{}, false], skewed=True, JWT_EXPIRY="5m"), experiment.fault():
         right, wrong = [await asyncio.to_thread(_clock_of, server.url) for server in experiment.servers]

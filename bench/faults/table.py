@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
 
-from bench.faults.experiment import Experiment
+from bench.faults.experiment import D, Experiment
 from bench.faults.requests import DEADLINE
 from bench.faults.verdict import Verdict
 
@@ -36,7 +36,7 @@ class Row:
         return self.recovery is not None and self.recovery <= LONGEST_RECOVERY
 
 
-def row_of(experiment: Experiment, what: str) -> Row:
+def row_of(experiment: Experiment[D], what: str) -> Row:
     """What an experiment that is over has shown."""
     assert experiment.verdict is not None
     recovery = max((window.recovery for window in experiment.windows), default=inf)
@@ -52,7 +52,7 @@ def row_of(experiment: Experiment, what: str) -> Row:
     )
 
 
-def _verify_p99(experiment: Experiment) -> tuple[float | None, float | None, float | None]:
+def _verify_p99(experiment: Experiment[D]) -> tuple[float | None, float | None, float | None]:
     """By when a request was sent; between one fault and the next is neither before nor after."""
     windows = experiment.windows
     first, last = windows[0].began_at, windows[-1].restored_at

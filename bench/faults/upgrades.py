@@ -7,18 +7,19 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bench.faults.experiment import Experiment
+from bench.faults.experiment import Experiment, own_database
 from bench.servers import ROOT, migrate
+from service.localdb import LocalDatabase
 
 AT_ONCE = 5
 DELAYS = (0, 10, 20, 40, 60, 80, 100, 150, 200, 300)  # milliseconds after it has taken its lock
 LONGEST = 60  # seconds
 
 
-async def cut_off(experiment: Experiment) -> None:
+async def cut_off(experiment: Experiment[LocalDatabase]) -> None:
     """`yoyo apply` killed on its way ten times, and mended as the README says; then the service runs on the schema."""
     remedies: list[str] = []
-    with experiment.own_database(migrated=False) as database:
+    with own_database(experiment, migrated=False) as database:
         for delay in DELAYS[:: 1 if not experiment.brief else 5]:
             experiment.administrator.ask("drop database auth")
             experiment.administrator.ask("create database auth")
@@ -33,7 +34,7 @@ async def cut_off(experiment: Experiment) -> None:
             pass
 
 
-def _mend(experiment: Experiment, url: str) -> str:
+def _mend(experiment: Experiment[LocalDatabase], url: str) -> str:
     """Breaks the lock and applies; where yoyo was killed while it made its own tables, drops those first."""
     if _yoyo(url, "apply").wait(LONGEST) == 0:
         return "none"
@@ -45,9 +46,9 @@ def _mend(experiment: Experiment, url: str) -> str:
     return "break-lock and drop table"
 
 
-async def at_once(experiment: Experiment) -> None:
+async def at_once(experiment: Experiment[LocalDatabase]) -> None:
     """Five `yoyo apply` at once on an empty database; then the service runs on the schema."""
-    with experiment.own_database(migrated=False) as database:
+    with own_database(experiment, migrated=False) as database:
         applies = [_yoyo(database.url, "apply") for _ in range(AT_ONCE)]
         codes = await asyncio.gather(*(asyncio.to_thread(apply.wait, LONGEST) for apply in applies))
         experiment.evidence["exit codes"] = codes
@@ -66,12 +67,12 @@ def _yoyo(url: str, command: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _tables(experiment: Experiment) -> list[str]:
+def _tables(experiment: Experiment[LocalDatabase]) -> list[str]:
     rows = experiment.administrator.ask("select table_name from information_schema.tables where table_schema = 'auth'")
     return [row[0] for row in rows]
 
 
-def _is_under_way(experiment: Experiment, apply: subprocess.Popen[bytes]) -> bool:
+def _is_under_way(experiment: Experiment[LocalDatabase], apply: subprocess.Popen[bytes]) -> bool:
     """It holds the lock in the database, or has ended."""
     if apply.poll() is not None:
         return True

@@ -1,0 +1,139 @@
+"""python -m bench.cluster: the service on a Galera Cluster of three nodes, which is broken under load."""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import quantiles
+
+from bench import results
+from bench.cluster import consistency, outages
+from bench.cluster.front import Front, front
+from bench.cluster.nodes import SEES_ALL
+from bench.cluster.speed import speed
+from bench.faults import table as faults
+from bench.faults.experiment import Experiment
+from bench.progress import clear, say
+from bench.stop import stoppable
+from bench.table import summarise, text
+from service.mariadb import LocalDatabaseError
+
+OUTAGES: dict[str, Callable[[Experiment[Front]], Awaitable[None]]] = {
+    "kill-node": outages.kill_node,
+    "stall-node": outages.stall_node,
+    "stall-another": outages.stall_another,
+    "lose-two": outages.lose_two,
+    "migration": outages.migrate_under_load,
+}
+PARTS = ("consistency", *OUTAGES, "speed")
+NAME = "cluster.json"
+
+
+def main() -> int:
+    """Returns 1 when a promise was broken, and 2 for a bad command."""
+    options = _options()
+    wanted = options.only or PARTS
+    kept = True
+    found: dict[str, object] = {"machine": results.machine()}
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            folder = options.keep or Path(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            say("starting three nodes")
+            with front(Path(name)) as database:
+                if "consistency" in wanted:
+                    said = asyncio.run(_consistency(database, folder, brief=options.quick))
+                    found["consistency"] = said
+                    kept &= _is_consistent(said)
+                    clear()
+                    sys.stdout.write("\n".join(f"{key}: {value}" for key, value in said.items()) + "\n")
+                rows = list(_break(database, [each for each in OUTAGES if each in wanted], folder, options.quick))
+                found["faults"] = [asdict(row) for row in rows]
+                kept &= all(row.kept for row in rows)
+                clear()
+                sys.stdout.write(faults.text(rows) if rows else "")
+                if "speed" in wanted:
+                    rounds, seconds = (1, 1) if options.quick else (3, 5)
+                    say("speed")
+                    figures = summarise(list(speed(database.cluster, Path(name), rounds=rounds, seconds=seconds)))
+                    found["speed"] = [asdict(row) for row in figures]
+                    clear()
+                    sys.stdout.write(text(figures))
+    except (LocalDatabaseError, FileNotFoundError) as error:
+        sys.stderr.write(f"bench.cluster: {error}\n")
+        return 1
+    if options.into or not (options.only or options.quick):
+        into = options.into or results.BENCH
+        into.mkdir(parents=True, exist_ok=True)
+        (into / NAME).write_text(json.dumps(found, indent=1, default=str) + "\n")
+    return int(not kept)
+
+
+async def _consistency(database: Front, folder: Path, *, brief: bool) -> dict[str, object]:
+    said: dict[str, object] = {}
+    cluster = database.cluster
+    count, names = (24, 1) if brief else (1000, 10)
+    async with consistency.services(cluster, folder / "consistency.log") as clients:
+        for sync_wait in (SEES_ALL, 0):
+            say(f"{count} rounds, wsrep_sync_wait={sync_wait}")
+            done = await consistency.rounds(cluster, clients, count, sync_wait=sync_wait)
+            cuts = quantiles(done.refreshes, n=100, method="inclusive")
+            said[f"{count} rounds, wsrep_sync_wait={sync_wait}"] = {
+                "spurious": done.spurious,
+                "resurrected": done.resurrected,
+                "late": done.late,
+                "refused": done.refused,
+                "refresh p50 ms": round(cuts[49], 2),
+                "refresh p99 ms": round(cuts[98], 2),
+            }
+        say("one name, three nodes")
+        for node in cluster.nodes:
+            await asyncio.to_thread(node.ask, f"set global wsrep_sync_wait = {SEES_ALL}")
+        await asyncio.to_thread(consistency.reconnect, cluster)
+        said["30 signups of one name"] = [
+            dict(await consistency.one_name(clients, f"rival-{number}")) for number in range(names)
+        ]
+        said["purge at each node"] = await asyncio.to_thread(consistency.purged_at_once, cluster)
+    return said
+
+
+def _is_consistent(said: dict[str, object]) -> bool:
+    """Of what must hold: with wsrep_sync_wait nothing is seen late, a name has one owner, nothing expired is left."""
+    seen = next(value for key, value in said.items() if key.endswith(f"wsrep_sync_wait={SEES_ALL}"))
+    assert isinstance(seen, dict)
+    signups = said["30 signups of one name"]
+    assert isinstance(signups, list)
+    purged = said["purge at each node"]
+    assert isinstance(purged, dict)
+    nothing_late = not (seen["spurious"] or seen["resurrected"] or seen["late"] or seen["refused"])
+    return nothing_late and all(each == {200: 1, 409: 29} for each in signups) and purged["left"] == 0
+
+
+def _break(database: Front, names: Sequence[str], folder: Path, brief: bool) -> Iterator[faults.Row]:
+    for name in names:
+        say(name)
+        experiment = Experiment(name, database, folder, brief=brief)
+        asyncio.run(_run(OUTAGES[name], experiment))
+        yield faults.row_of(experiment, (OUTAGES[name].__doc__ or "").strip())
+
+
+async def _run(fault: Callable[[Experiment[Front]], Awaitable[None]], experiment: Experiment[Front]) -> None:
+    await fault(experiment)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
+    add = parser.add_argument
+    add("--only", action="append", choices=PARTS, metavar="NAME", help=f"one of {', '.join(PARTS)}; may be repeated")
+    add("--quick", action="store_true", help="each part for a moment, to see that it works; keeps no results")
+    add("--into", type=Path, metavar="FOLDER", help="keeps cluster.json there; default bench/, of a whole run")
+    add("--keep", type=Path, metavar="FOLDER", help="keeps the journals and the logs of the service there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(stoppable(main))
