@@ -53,7 +53,8 @@ _EXPIRED = """
     insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
     select uuid(), users.id, 1, at, at + interval 7 day, at
     from (select seq, utc_timestamp() - interval 8 day as at from seq_1_to_100000000 where seq <= %s) as made
-    join users on username_key = concat('user-', seq * 7919 %% %s)
+    join (select id, row_number() over (order by id) as place from users limit %s) as users
+    on place = 1 + seq * 7919 %% %s
 """
 _INDEXES = (
     "select count(id) from refresh_tokens force index (primary)",
@@ -68,10 +69,12 @@ def sizes(*, quick: bool) -> tuple[int, ...]:
     return (1_000, 20_000) if quick else (1_000, 100_000, 2_000_000)
 
 
-def add_expired(url: str, size: int, count: int) -> None:
-    """Adds so many expired sessions, a day old, to a database of `size`."""
+def add_expired(url: str, count: int, *, users: int) -> None:
+    """Adds so many sessions that expired a day ago, of so many users, or of all where there are fewer."""
     with connect(url) as cursor:
-        cursor.execute(_EXPIRED, (count, size // SESSIONS_A_USER))
+        cursor.execute("select least(count(*), %s) from users", (users,))
+        [(users,)] = cursor
+        cursor.execute(_EXPIRED, (count, users, users))
 
 
 def delete_expired(url: str) -> None:
@@ -81,16 +84,16 @@ def delete_expired(url: str) -> None:
 
 
 @contextmanager
-def databases(folder: Path, sizes: Sequence[int]) -> Iterator[dict[int, str]]:
+def databases(folder: Path, of: Sequence[int]) -> Iterator[dict[int, str]]:
     """The DATABASE_URL of each size, its pages in memory; filled the first time, kept in `folder` for the next."""
     if not folder.exists():
         with local_database(folder, *OPTIONS) as database:
-            for size in sizes:
+            for size in of:
                 _fill(_open(database, size), size)
     # Started anew: a clean stop writes all that has changed, which would else go on while others measure.
     with local_database(folder, *OPTIONS) as database:
         os.sched_setaffinity(database.pid, THEIRS)
-        urls = {size: _open(database, size) for size in sizes}
+        urls = {size: _open(database, size) for size in of}
         for url in urls.values():
             _read_all(url)
         yield urls

@@ -53,6 +53,8 @@ class Server:
         self._factory = factory
         self._cores = cores
         self._settings = {"SHUTDOWN_DELAY": "0", **settings}
+        if settings.get("METRICS_PORT", "0") != "0":
+            self._settings["METRICS_PORT"] = str(free_port())  # a server that has none asks for it every second
         self._options = (*AT_THE_END, *options)
         self._port = port
         self._log = log

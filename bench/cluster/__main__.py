@@ -5,10 +5,11 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 
 from bench import results
 from bench.cluster import consistency, outages
@@ -22,7 +23,7 @@ from bench.stop import stoppable
 from bench.table import summarise, text
 from service.mariadb import LocalDatabaseError
 
-OUTAGES: dict[str, Callable[[Experiment[Front]], Awaitable[None]]] = {
+OUTAGES: dict[str, Callable[[Experiment[Front]], Coroutine[Any, Any, None]]] = {
     "kill-node": outages.kill_node,
     "stall-node": outages.stall_node,
     "stall-another": outages.stall_another,
@@ -53,14 +54,16 @@ def main() -> int:
                     sys.stdout.write("\n".join(f"{key}: {value}" for key, value in said.items()) + "\n")
                 rows = list(_break(database, [each for each in OUTAGES if each in wanted], folder, options.quick))
                 found["faults"] = [asdict(row) for row in rows]
-                kept &= all(row.kept for row in rows)
+                kept &= all(row.kept and row.evidence["nodes agree"] for row in rows)
                 clear()
                 sys.stdout.write(faults.text(rows) if rows else "")
+                sys.stdout.writelines(f"  {row.fault}: {row.evidence}\n" for row in rows)
                 if "speed" in wanted:
                     rounds, seconds = (1, 1) if options.quick else (3, 5)
                     say("speed")
                     figures = summarise(list(speed(database.cluster, Path(name), rounds=rounds, seconds=seconds)))
                     found["speed"] = [asdict(row) for row in figures]
+                    kept &= not any(row.failed for row in figures)
                     clear()
                     sys.stdout.write(text(figures))
     except (LocalDatabaseError, FileNotFoundError) as error:
@@ -110,19 +113,17 @@ def _is_consistent(said: dict[str, object]) -> bool:
     purged = said["purge at each node"]
     assert isinstance(purged, dict)
     nothing_late = not (seen["spurious"] or seen["resurrected"] or seen["late"] or seen["refused"])
-    return nothing_late and all(each == {200: 1, 409: 29} for each in signups) and purged["left"] == 0
+    every_one = purged["left"] == 0 and not any(purged["exit codes"]) and sum(purged["deleted"]) == consistency.EXPIRED
+    return nothing_late and every_one and all(each == {200: 1, 409: 29} for each in signups)
 
 
 def _break(database: Front, names: Sequence[str], folder: Path, brief: bool) -> Iterator[faults.Row]:
     for name in names:
         say(name)
         experiment = Experiment(name, database, folder, brief=brief)
-        asyncio.run(_run(OUTAGES[name], experiment))
+        asyncio.run(OUTAGES[name](experiment))
+        experiment.evidence["nodes agree"] = len(set(database.cluster.checksums())) == 1
         yield faults.row_of(experiment, (OUTAGES[name].__doc__ or "").strip())
-
-
-async def _run(fault: Callable[[Experiment[Front]], Awaitable[None]], experiment: Experiment[Front]) -> None:
-    await fault(experiment)
 
 
 def _options() -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """HAProxy before the nodes, with the very file that an operator copies."""
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -8,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.servers import ROOT
-from service import mariadb
 from service.localdb import free_port
+from service.mariadb import LocalDatabaseError
 
 FILE = ROOT / "service" / "deploy" / "galera.cfg"
 _BIND = "127.0.0.1:3307"
@@ -23,10 +24,15 @@ def balancer() -> Iterator[int]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "haproxy.cfg"
         file.write_text(FILE.read_text().replace(_BIND, f"127.0.0.1:{port}"))
-        command = [mariadb.program("haproxy"), "-db", "-q", "-f", str(file)]
+        program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+        if not program:
+            raise LocalDatabaseError("HAProxy is not installed: apt install haproxy (Debian, Ubuntu)")
+        command = [program, "-db", "-q", "-f", str(file)]
         with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
             try:
                 time.sleep(_SETTLED)
+                if process.poll() is not None:
+                    raise LocalDatabaseError(f"HAProxy does not start with {FILE}")
                 yield port
             finally:
                 process.terminate()

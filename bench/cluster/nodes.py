@@ -22,7 +22,7 @@ from service.mariadb import LocalDatabaseError
 ADDRESSES = ("127.0.0.11", "127.0.0.12", "127.0.0.13")
 PORT = 3306
 PROVIDER = Path("/usr/lib/galera/libgalera_smm.so")
-SCRIPTS = ROOT / ".venv" / "galera"  # those that copy a whole node, where the system has none
+_SCRIPTS = ROOT / ".venv" / "galera"  # those that copy a whole node, where the system has none
 _TIMEOUT = 60  # seconds that a node may take to be a member
 _OPTIONS = (
     "--skip-name-resolve",
@@ -53,6 +53,7 @@ class Node:
         self.address = address
         self._data = folder / address / "data"
         self.log = folder / address / "mariadb.log"
+        self._scripts = folder / "scripts"
         self._options = options
         self._runtime = Path(tempfile.mkdtemp(prefix="mstack-auth-"))
         _give(self._runtime)
@@ -74,7 +75,7 @@ class Node:
         deadline = time.monotonic() + _TIMEOUT
         while self.status("wsrep_local_state_comment") != "Synced":
             if not self.runs or time.monotonic() > deadline:
-                raise LocalDatabaseError(f"the node {self.address} does not join; {self.log} says why")
+                raise LocalDatabaseError(f"the node {self.address} does not join: {self.log.read_text()[-1000:]}")
             time.sleep(0.1)
 
     def launch(self, *, first: bool = False) -> None:
@@ -87,11 +88,10 @@ class Node:
                 self._data.mkdir()
             _give(self._data.parent)
         command = self._command()
-        position = _recovered(command) if (self._data / "grastate.dat").exists() else []
-        peers = ",".join(ADDRESSES)
+        position = self._recovered(command) if (self._data / "grastate.dat").exists() else []
         command += ["--wsrep-new-cluster"] if first else []
-        command += [*position, f"--wsrep-cluster-address=gcomm://{peers}", f"--log-error={self.log}"]
-        search = os.pathsep.join([str(SCRIPTS), os.environ["PATH"], "/usr/sbin"])
+        command += [*position, f"--log-error={self.log}"]
+        search = os.pathsep.join([str(self._scripts), os.environ["PATH"], "/usr/sbin"])
         self._process = subprocess.Popen(
             command,
             env={**os.environ, "PATH": search},
@@ -152,6 +152,14 @@ class Node:
             return ""
         return str(value)
 
+    def _recovered(self, command: Sequence[str]) -> list[str]:
+        """How far the data of a node that was killed have come: from there on the others send it what it missed."""
+        log = self._runtime / "recovery.log"
+        subprocess.run([*command, "--wsrep-recover", f"--log-error={log}"], stderr=subprocess.DEVNULL, check=True)
+        [position] = re.findall(r"Recovered position:? *([0-9a-f-]+:\d+)", log.read_text())
+        log.unlink()
+        return [f"--wsrep-start-position={position}"]
+
     def _command(self) -> list[str]:
         own = f"gmcast.listen_addr=tcp://{self.address}:4567;ist.recv_addr={self.address}:4568;{_PROVIDER_OPTIONS}"
         return [
@@ -159,6 +167,7 @@ class Node:
             f"--datadir={self._data}", f"--socket={self.socket}", f"--tmpdir={self._runtime}",
             f"--bind-address={self.address}", f"--port={PORT}", f"--pid-file={self._runtime}/mariadb.pid",
             f"--wsrep-node-name={self.address}", f"--wsrep-node-address={self.address}",
+            f"--wsrep-cluster-address=gcomm://{','.join(ADDRESSES)}",
             f"--wsrep-sst-receive-address={self.address}:4444", f"--wsrep-provider-options={own}",
             *_OPTIONS, *self._options,
         ]  # fmt: skip
@@ -169,13 +178,6 @@ def _give(folder: Path) -> None:
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             shutil.chown(path, "nobody")
-
-
-def _recovered(command: Sequence[str]) -> list[str]:
-    """How far the data of a node that was killed have come: from there on the others send it what it missed."""
-    done = subprocess.run([*command, "--wsrep-recover", "--log-error"], capture_output=True, text=True, check=False)
-    found = re.search(r"Recovered position:? *([0-9a-f-]+:-?\d+)", done.stdout + done.stderr)
-    return [f"--wsrep-start-position={found[1]}"] if found else []
 
 
 class Cluster:
@@ -199,6 +201,11 @@ class Cluster:
         """As DATABASE_URL takes it."""
         return f"mysql://auth:{self._password}@{host}:{port}/auth"
 
+    def checksums(self) -> list[tuple[object, ...]]:
+        """Of the tables at each node: the same, as soon as all have written what there is."""
+        tables = "auth.users, auth.refresh_tokens, auth.revocations"
+        return [tuple(row[1] for row in node.ask(f"checksum table {tables}")) for node in self.nodes]
+
     @property
     def socket(self) -> Path:
         """Of a node that may answer."""
@@ -210,7 +217,9 @@ def cluster(folder: Path, *options: str) -> Iterator[Cluster]:
     """Runs a cluster whose data are in `folder`; `options` are mariadbd's. Raises LocalDatabaseError."""
     if not PROVIDER.exists():
         raise LocalDatabaseError("Galera is not installed: apt install galera-4 rsync (Debian, Ubuntu)")
-    folder.chmod(0o711)  # the server's account has to pass
+    folder.chmod(0o711)  # the server's account has to pass, which it may not where the project lies
+    if _SCRIPTS.exists():
+        shutil.copytree(_SCRIPTS, folder / "scripts")
     made = Cluster(folder.resolve(), options)
     try:
         made.start()

@@ -1,6 +1,7 @@
 """A node dies, stalls, or is left alone; a migration under way."""
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,7 @@ from bench.faults.journal import Journal
 from bench.servers import ROOT, yoyo
 
 _TWO: tuple[dict[str, str], ...] = ({}, {})  # processes of the service, both behind the same address
-_IST = "Receiving IST"
+_ONLY_IST, _IST = "rsync IST completed", re.compile(r"Receiving IST: (\d+) writesets")
 _MIGRATION = "alter table refresh_tokens add column of_a_later_release int;\n"
 
 
@@ -23,6 +24,7 @@ async def kill_node(experiment: Experiment[Front]) -> None:
     """SIGKILL of the node that serves, under load; then it comes back and is sent what it missed."""
     node, *others = experiment.database.cluster.nodes
     async with experiment.under_load(each=_TWO):
+        await experiment.until(partial(_serves, node))
         async with experiment.fault() as window:
             node.kill()
             await _go_on(experiment, window, others)
@@ -43,6 +45,8 @@ async def _stall(experiment: Experiment[Front], number: int) -> None:
     others = list(experiment.database.cluster.nodes)
     node = others.pop(number)
     async with experiment.under_load(each=_TWO):
+        if number == 0:
+            await experiment.until(partial(_serves, node))
         async with experiment.fault() as window:
             node.freeze()
             await _go_on(experiment, window, others)
@@ -58,6 +62,11 @@ async def _go_on(experiment: Experiment[Front], window: Window, others: Sequence
         await experiment.until(partial(_is_one_of, other, len(others)))
     window.restored_at = time.monotonic()
     experiment.evidence["seconds until the others went on"] = round(window.restored_at - window.began_at, 2)
+
+
+def _serves(node: Node) -> bool:
+    """Whether the service has come back to it, after the fault before."""
+    return bool(node.ask("select 1 from information_schema.processlist where user = 'auth' limit 1"))
 
 
 def _is_one_of(node: Node, members: int) -> bool:
@@ -105,7 +114,8 @@ async def _rejoin(experiment: Experiment[Front], number: int) -> None:
     node = experiment.database.cluster.nodes[number]
     began, seen = time.monotonic(), len(node.log.read_text())
     await asyncio.to_thread(node.start)
-    how = "IST" if _IST in node.log.read_text()[seen:] else "SST"
+    said = node.log.read_text()[seen:]
+    how = f"IST of {' and '.join(_IST.findall(said))} writesets" if _ONLY_IST in said else "SST"
     experiment.evidence[f"node {number + 1} joined again"] = f"by {how} in {time.monotonic() - began:.1f} s"
 
 
