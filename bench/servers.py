@@ -54,7 +54,7 @@ class Server:
         self._cores = cores
         self._settings = {"SHUTDOWN_DELAY": "0", **settings}
         if settings.get("METRICS_PORT", "0") != "0":
-            self._settings["METRICS_PORT"] = str(free_port())  # a server that has none asks for it every second
+            self._settings["METRICS_PORT"] = str(free_port())  # several servers, and each needs one
         self._options = (*AT_THE_END, *options)
         self._port = port
         self._log = log

@@ -1,6 +1,5 @@
 """python -m bench.cluster: the service on a Galera Cluster of three nodes, which is broken under load."""
 
-import argparse
 import asyncio
 import json
 import sys
@@ -18,6 +17,7 @@ from bench.cluster.nodes import SEES_ALL
 from bench.cluster.speed import speed
 from bench.faults import table as faults
 from bench.faults.experiment import Experiment
+from bench.faults.options import options
 from bench.progress import clear, say
 from bench.stop import stoppable
 from bench.table import summarise, text
@@ -36,30 +36,30 @@ NAME = "cluster.json"
 
 def main() -> int:
     """Returns 1 when a promise was broken, and 2 for a bad command."""
-    options = _options()
-    wanted = options.only or PARTS
+    asked = options("python -m bench.cluster", __doc__, PARTS, NAME)
+    wanted = asked.only or PARTS
     kept = True
     found: dict[str, object] = {"machine": results.machine()}
     try:
         with tempfile.TemporaryDirectory() as name:
-            folder = options.keep or Path(name)
+            folder = asked.keep or Path(name)
             folder.mkdir(parents=True, exist_ok=True)
             say("starting three nodes")
             with front(Path(name)) as database:
                 if "consistency" in wanted:
-                    said = asyncio.run(_consistency(database, folder, brief=options.quick))
+                    said = asyncio.run(_consistency(database, folder, brief=asked.quick))
                     found["consistency"] = said
                     kept &= _is_consistent(said)
                     clear()
                     sys.stdout.write("\n".join(f"{key}: {value}" for key, value in said.items()) + "\n")
-                rows = list(_break(database, [each for each in OUTAGES if each in wanted], folder, options.quick))
+                rows = list(_break(database, [each for each in OUTAGES if each in wanted], folder, asked.quick))
                 found["faults"] = [asdict(row) for row in rows]
                 kept &= all(row.kept and row.evidence["nodes agree"] for row in rows)
                 clear()
                 sys.stdout.write(faults.text(rows) if rows else "")
                 sys.stdout.writelines(f"  {row.fault}: {row.evidence}\n" for row in rows)
                 if "speed" in wanted:
-                    rounds, seconds = (1, 1) if options.quick else (3, 5)
+                    rounds, seconds = (1, 1) if asked.quick else (3, 5)
                     say("speed")
                     figures = summarise(list(speed(database.cluster, Path(name), rounds=rounds, seconds=seconds)))
                     found["speed"] = [asdict(row) for row in figures]
@@ -69,8 +69,8 @@ def main() -> int:
     except (LocalDatabaseError, FileNotFoundError) as error:
         sys.stderr.write(f"bench.cluster: {error}\n")
         return 1
-    if options.into or not (options.only or options.quick):
-        into = options.into or results.BENCH
+    if asked.into or not (asked.only or asked.quick):
+        into = asked.into or results.BENCH
         into.mkdir(parents=True, exist_ok=True)
         (into / NAME).write_text(json.dumps(found, indent=1, default=str) + "\n")
     return int(not kept)
@@ -124,16 +124,6 @@ def _break(database: Front, names: Sequence[str], folder: Path, brief: bool) -> 
         asyncio.run(OUTAGES[name](experiment))
         experiment.evidence["nodes agree"] = len(set(database.cluster.checksums())) == 1
         yield faults.row_of(experiment, (OUTAGES[name].__doc__ or "").strip())
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
-    add = parser.add_argument
-    add("--only", action="append", choices=PARTS, metavar="NAME", help=f"one of {', '.join(PARTS)}; may be repeated")
-    add("--quick", action="store_true", help="each part for a moment, to see that it works; keeps no results")
-    add("--into", type=Path, metavar="FOLDER", help="keeps cluster.json there; default bench/, of a whole run")
-    add("--keep", type=Path, metavar="FOLDER", help="keeps the journals and the logs of the service there")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pymysql
 
+from bench.faults.administrator import Administrator
 from bench.servers import ROOT
 from service import mariadb
 from service.mariadb import LocalDatabaseError
@@ -133,16 +134,7 @@ class Node:
 
     def ask(self, statement: str) -> tuple[tuple[Any, ...], ...]:
         """Runs one statement as the administrator. Raises MySQLError."""
-        with (
-            closing(
-                pymysql.connect(
-                    unix_socket=str(self.socket), user=mariadb.account(), autocommit=True, connect_timeout=2
-                )
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(statement)
-            return cursor.fetchall()
+        return Administrator(self.socket).ask(statement)
 
     def status(self, name: str) -> str:
         """What `show status` says, "" where the server does not answer."""

@@ -1,6 +1,5 @@
 """python -m bench.faults: breaks what a service stands on, under load, and says what became of its promises."""
 
-import argparse
 import asyncio
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from bench import results
 from bench.faults import contention, outages, processes, table, upgrades
 from bench.faults.experiment import Experiment
+from bench.faults.options import options
 from bench.faults.table import Row
 from bench.progress import announced, clear
 from bench.servers import migrate
@@ -44,21 +44,21 @@ NAME = "faults.json"
 
 def main() -> int:
     """Returns 1 when a promise was broken, and 2 for a bad command."""
-    options = _options()
+    asked = options("python -m bench.faults", __doc__, FAULTS, NAME)
     about = results.machine()
     rows: list[Row] = []
     try:
         with tempfile.TemporaryDirectory() as name:
-            rows.extend(_run(options.only or list(FAULTS), options.keep or Path(name), brief=options.quick))
+            rows.extend(_run(asked.only or list(FAULTS), asked.keep or Path(name), brief=asked.quick))
     except (LocalDatabaseError, FileNotFoundError) as error:
         sys.stderr.write(f"bench.faults: {error}\n")
         return 1
     finally:  # also of the part before a failure
         clear()
         sys.stdout.write(table.text(rows))
-    whole = not (options.only or options.quick)
-    if options.into or whole:
-        folder = options.into or results.BENCH
+    whole = not (asked.only or asked.quick)
+    if asked.into or whole:
+        folder = asked.into or results.BENCH
         folder.mkdir(parents=True, exist_ok=True)
         table.write(folder / NAME, about, rows)
     return int(not all(row.kept for row in rows))
@@ -76,16 +76,6 @@ async def _try(name: str, database: LocalDatabase, folder: Path, *, brief: bool)
     experiment = Experiment(name, database, folder, brief=brief)
     await FAULTS[name](experiment)
     return table.row_of(experiment, (FAULTS[name].__doc__ or "").strip())
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
-    add = parser.add_argument
-    add("--only", action="append", choices=FAULTS, metavar="NAME", help=f"one of {', '.join(FAULTS)}; may be repeated")
-    add("--quick", action="store_true", help="each fault for a moment, to see that it works; keeps no results")
-    add("--into", type=Path, metavar="FOLDER", help="keeps faults.json there; default bench/, of a whole run")
-    add("--keep", type=Path, metavar="FOLDER", help="keeps the journals and the logs of the service there")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
