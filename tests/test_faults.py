@@ -13,12 +13,14 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from bench.faults.administrator import Administrator
 from bench.faults.journal import Journal
 from bench.faults.proxy import Proxy
 from bench.faults.requests import Service, Session, User
 from bench.faults.usage import Usage, leaks, usage
 from bench.faults.verdict import compare
 from bench.seed import PASSWORD
+from service.localdb import LocalDatabase
 from tests.server import ROOT, Server, claims_of, environment
 
 QUICK = ("kill", "restart", "killed-worker")
@@ -129,6 +131,12 @@ async def test_a_client_notes_what_became_of_a_request_that_has_no_answer(journa
     async with server, Service([f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"], journal) as service:
         await service.ask("verify", "ada", token="x")
     assert journal.outcomes() == {"refused": 1, "broken": 1}
+
+
+def test_the_administrator_takes_a_statement_as_it_stands(mariadb: LocalDatabase) -> None:
+    administrator = Administrator(mariadb.socket)
+    assert administrator.ask("select 'auth@127.0.0.%'") == (("auth@127.0.0.%",),)
+    assert administrator.ask("select %s", 1) == ((1,),)
 
 
 def test_what_does_not_come_back_is_a_leak() -> None:

@@ -24,7 +24,7 @@ class Administrator:
     def ask(self, statement: str, *arguments: object) -> tuple[tuple[Any, ...], ...]:
         """Runs one statement as the administrator."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, arguments)
+            cursor.execute(statement, arguments or None)  # else a % would ask for some
             return cursor.fetchall()
 
     def connections(self) -> list[int]:
