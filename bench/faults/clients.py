@@ -19,13 +19,15 @@ class Load:
     """The clients at work, from the beginning of the `async with` to its end; then each ends with its last request.
 
     A refusal for want of the database, or no answer at all, is asked again; after anything else that was not wanted
-    the client leaves this user and goes on with another; where clocks are `skewed`, a token may have expired.
+    the client leaves this user and goes on with another; where clocks are `skewed`, a token may have expired. Each
+    user has so many `logins`, one after the other.
     """
 
-    def __init__(self, service: Service, prefix: str, clients: int, *, skewed: bool) -> None:
+    def __init__(self, service: Service, prefix: str, clients: int, *, skewed: bool = False, logins: int = 1) -> None:
         self._service = service
         self._prefix = prefix
         self._clients = clients
+        self._logins = logins
         self._verified = (200, 401) if skewed else (200,)
         self._numbers = itertools.count()
         self._stopping = asyncio.Event()
@@ -66,15 +68,23 @@ class Load:
             return
         user.acknowledged = True
         user.phantom = signup.status == 409
+        for _ in range(self._logins):
+            if not await self._log_in_and_out(user):
+                return
+
+    async def _log_in_and_out(self, user: User) -> bool:
         login = await self._insist("login", user, username=user.name, password=PASSWORD)
         if login is None:
-            return
+            return False
         session = Session(login.body["refreshToken"], [login.body["token"]])
         user.sessions.append(session)
-        if await self._use(user, session):
-            session.logout_sent = True
-            if await self._insist("logout", user, refreshToken=session.refresh):
-                session.ended_at = time.monotonic()
+        if not await self._use(user, session):
+            return False
+        session.logout_sent = True
+        if await self._insist("logout", user, refreshToken=session.refresh) is None:
+            return False
+        session.ended_at = time.monotonic()
+        return True
 
     async def _use(self, user: User, session: Session) -> bool:
         for _ in range(5):

@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 from bench.faults.administrator import Administrator
 from bench.faults.clients import Load
 from bench.faults.journal import Journal
+from bench.faults.proxy import Proxy
 from bench.faults.requests import Service
 from bench.faults.usage import Usage, leaks, usage
 from bench.faults.verdict import Verdict, compare
@@ -79,6 +80,8 @@ class Experiment(Generic[D]):
         self.log = folder / f"{name}.log"
         self.log.unlink(missing_ok=True)
         self.journal = Journal(folder / f"{name}.jsonl")
+        self._network: Proxy | None = None
+        self._load: Load | None = None
 
     @property
     def administrator(self) -> Administrator:
@@ -88,6 +91,16 @@ class Experiment(Generic[D]):
         return brief if self.brief else seconds
 
     @asynccontextmanager
+    async def network(self) -> AsyncIterator[Proxy]:
+        """A way to the database that can fall silent; within another, that one."""
+        if self._network is not None:
+            yield self._network
+            return
+        async with Proxy(self.database.port) as self._network:
+            yield self._network
+        self._network = None
+
+    @asynccontextmanager
     async def under_load(
         self,
         *options: str,
@@ -95,13 +108,18 @@ class Experiment(Generic[D]):
         port: int | None = None,
         cold: bool = False,
         skewed: bool = False,
+        logins: int = 1,
         **settings: str,
     ) -> AsyncIterator[Load]:
-        """Runs the service and its clients; at the end compares what both say.
+        """Runs the service and its clients; at the end compares what both say. Within another load, that one goes on.
 
         `each` are further settings of each process; `port` is where they find the database, if not at its own; `cold`
-        begins at once, as the database is not there yet; `skewed` are the clocks of processes.
+        begins at once, as the database is not there yet; `skewed` are the clocks of processes; `logins` are those of
+        each user.
         """
+        if self._load is not None:
+            yield self._load
+            return
         url = re.sub(r":\d+/", f":{port or self.database.port}/", self.database.url)
         pool = (int(settings.get("POOL_SIZE", POOL_SIZE)) + 1) * (2 if "--workers" in options else len(each))
         clients = FEW_CLIENTS if self.brief else CLIENTS
@@ -119,12 +137,14 @@ class Experiment(Generic[D]):
             before = None if cold else await self._usage_at_rest(port or self.database.port)
             async with (
                 Service(warm.urls, self.journal) as service,
-                Load(service, f"{self.name}-user", clients, skewed=skewed) as load,
+                Load(service, f"{self.name}-user", clients, skewed=skewed, logins=logins) as self._load,
             ):
+                load = self._load
                 if not cold:
                     await asyncio.sleep(self.length(3, 0.5))
                     await self.until(load.has_sessions)
                 yield load
+            self._load = None
             found = await self._leaks(before, port or self.database.port, pool) if before else []
             stored = await asyncio.to_thread(self.administrator.sessions, f"{self.name}-user-%")
             async with Service(warm.urls, checks) as service:

@@ -8,7 +8,6 @@ from contextlib import suppress
 import pymysql
 
 from bench.faults.experiment import Experiment, own_database
-from bench.faults.proxy import Proxy
 from service.localdb import LocalDatabase
 
 
@@ -17,10 +16,14 @@ async def kill(experiment: Experiment[LocalDatabase]) -> None:
     times = 2 if experiment.brief else 20
     async with experiment.under_load():
         for number in range(times):
-            last = number == times - 1
-            async with experiment.fault(calm=10 if last else 2) as window:
-                window.restored_at = await _restart(experiment)
+            await kill_once(experiment, calm=10 if number == times - 1 else 2)
     experiment.evidence["kills"] = times
+
+
+async def kill_once(experiment: Experiment[LocalDatabase], *, calm: float = 10) -> None:
+    """SIGKILL of the database, and its restart."""
+    async with experiment.fault(calm=calm) as window:
+        window.restored_at = await _restart(experiment)
 
 
 async def stop(experiment: Experiment[LocalDatabase]) -> None:
@@ -51,10 +54,10 @@ async def read_only(experiment: Experiment[LocalDatabase]) -> None:
 
 async def half_open(experiment: Experiment[LocalDatabase]) -> None:
     """A network that takes whatever is sent and delivers nothing, for 8 seconds; what was open then stays dead."""
-    async with Proxy(experiment.database.port) as proxy, experiment.under_load(port=proxy.port), experiment.fault():
-        experiment.evidence["connections that fell silent"] = proxy.freeze()
+    async with experiment.network() as network, experiment.under_load(port=network.port), experiment.fault():
+        experiment.evidence["connections that fell silent"] = network.freeze()
         await asyncio.sleep(experiment.length(8, 3))
-        proxy.thaw()
+        network.thaw()
 
 
 async def disk_full(experiment: Experiment[LocalDatabase]) -> None:

@@ -88,8 +88,8 @@ async def _with_clock(experiment: Experiment[LocalDatabase], offset: str) -> Non
 
 
 def faketime() -> Path:
-    """The library that gives a process of many threads another time. Raises FileNotFoundError."""
-    for path in Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"):
+    """The library that gives a process another time. Raises FileNotFoundError."""
+    for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1"):
         return path
     raise FileNotFoundError("libfaketime is not installed: apt install faketime (Debian, Ubuntu)")
 

@@ -46,7 +46,11 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._open.wait()
         generation = self._generation
-        database_reader, database_writer = await asyncio.open_connection("127.0.0.1", self._database_port)
+        try:
+            database_reader, database_writer = await asyncio.open_connection("127.0.0.1", self._database_port)
+        except ConnectionError:
+            writer.close()
+            return
         self._to_database.add(database_writer)
 
         async def forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
