@@ -1,9 +1,9 @@
 # make dev: the service with reload on a private MariaDB.  make test: every check.  make bench: every number.
-# make faults, make cluster: what is lost when something breaks, and on three nodes.
+# make faults, make soak, make cluster: what is lost when something breaks, in half an hour of that, and on three nodes.
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
-.PHONY: dev test bench faults cluster
+.PHONY: dev test bench faults soak cluster
 
 dev: .venv/installed
 	@$(if $(DATABASE_URL),,.ci/provision mariadb)
@@ -26,6 +26,10 @@ bench: .venv/installed
 faults: .venv/installed
 	@.ci/provision mariadb faketime
 	$(BIN)/python -m bench.faults
+
+soak: .venv/installed
+	@.ci/provision mariadb
+	$(BIN)/python -m bench.faults.soak
 
 cluster: .venv/installed
 	@.ci/provision mariadb wrk haproxy galera

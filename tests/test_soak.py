@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.faults.soak import fit
+import pytest
+
+from bench.faults.growth import Fault, Sample, Seen, line
 from tests.server import ROOT, environment
 
 
@@ -15,23 +17,73 @@ def test_a_quick_soak_keeps_every_promise_and_draws_what_it_saw(tmp_path: Path) 
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "soak.json").read_text())
-    assert [name for name, _, _ in found["faults"]] == ["kill", "stop"]
+    assert "Traceback" not in done.stderr
+    found = json.loads((tmp_path / "soak.json").read_text(), parse_constant=pytest.fail)
+    faults = {fault["name"]: fault["evidence"] for fault in found["faults"]}
+    assert list(faults) == ["kill", "half-open", "idle-connections", "few-connections"]
+    assert faults["half-open"]["connections that fell silent"] > 0
+    assert faults["few-connections"]["refused as too many"] > 0
     assert found["row"]["seen"]["200"] > 20
     assert found["row"]["verdict"]["checked"] > 4
+    assert len(found["samples"]) > 8
     assert all(memory > 1_000_000 for _, memory, _, _ in found["samples"])
-    assert "kill" in (tmp_path / "pictures" / "soak.svg").read_text()
+    assert "half-open" in (tmp_path / "pictures" / "soak.svg").read_text()
 
 
-def test_what_rises_more_than_its_noise_is_growth() -> None:
-    times = [float(second) for second in range(100)]
-    noise = [(-1.0) ** second for second in range(100)]
-    assert fit(times, noise).flat
-    assert fit(times, [second / 100 + part for second, part in zip(times, noise, strict=True)]).flat
-    assert not fit(times, [second / 30 + part for second, part in zip(times, noise, strict=True)]).flat
-    assert fit(times, [-second for second in times]).flat, "what becomes less is none"
+def test_a_line_rises_by_its_slope_from_the_first_value_to_the_last() -> None:
+    found = line([1.0, 3.0, 5.0])
+    assert (found.rise, found.error) == (4.0, 0.0)
 
 
-def test_a_line_rises_by_its_slope_from_the_first_sample_to_the_last() -> None:
-    line = fit([10.0, 20.0, 30.0], [1.0, 3.0, 5.0])
-    assert (line.rise, line.noise) == (4.0, 0.0)
+def test_what_rises_more_than_its_noise_explains_is_growth() -> None:
+    noise = [
+        0.3,
+        -0.2,
+        0.1,
+        -0.4,
+        0.2,
+        -0.1,
+        0.4,
+        -0.3,
+        0.0,
+        0.2,
+        -0.2,
+        0.1,
+        -0.1,
+        0.3,
+        -0.3,
+        0.0,
+        0.1,
+        -0.2,
+        0.2,
+        -0.1,
+    ]
+    assert not line(noise).grows
+    assert not line([part - minute for minute, part in enumerate(noise)]).grows, "what becomes less is none"
+    assert line([part + minute / 20 for minute, part in enumerate(noise)]).grows
+
+
+def held(minutes: int, files: list[int]) -> Seen:
+    """Twelve samples a minute."""
+    seen = Seen()
+    for number in range(minutes * 12):
+        seen.samples.append(Sample(number * 5.0, 60_000_000, files[number // 12], 11))
+    return seen
+
+
+def test_a_descriptor_that_is_lost_each_cycle_is_growth_and_what_comes_in_the_warm_up_is_none() -> None:
+    warming = [20 + minute for minute in range(11)] + [31, 30] * 11
+    assert list(held(33, warming).growth(11 * 60)) == []
+    leaking = [20] * 11 + [21] * 11 + [22] * 11
+    assert [trouble.split(":")[0] for trouble in held(33, leaking).growth(11 * 60)] == ["open files"]
+
+
+def test_a_soak_that_saw_nothing_after_its_warm_up_shows_nothing() -> None:
+    assert list(held(11, [20] * 11).growth(11 * 60)) == ["nothing was seen after the first 660 s"]
+
+
+def test_what_was_seen_is_kept_a_line_a_fault(tmp_path: Path) -> None:
+    seen = held(3, [20] * 3)
+    seen.faults.append(Fault("kill", 1.0, None, {}))
+    seen.draw(tmp_path / "soak.svg", [(at, 200) for at in range(180)])
+    assert ">kill<" in (tmp_path / "soak.svg").read_text()

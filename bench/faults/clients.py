@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from bench.faults.requests import Answer, Service, Session, User
@@ -45,12 +46,14 @@ class Load:
         self._going.set()
         await asyncio.gather(*self._tasks)
 
-    def pause(self) -> None:
+    @contextmanager
+    def paused(self) -> Iterator[None]:
         """Lets the clients wait before their next request; the one that verifies goes on."""
         self._going.clear()
-
-    def resume(self) -> None:
-        self._going.set()
+        try:
+            yield
+        finally:
+            self._going.set()
 
     def has_sessions(self) -> bool:
         """Whether anybody has logged in yet."""
@@ -123,7 +126,7 @@ class Load:
             await asyncio.sleep(PAUSE)
 
     async def _verify_on(self) -> None:
-        tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=3600)
+        tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=7 * 86400)
         token = tokens.issue_access(user_id="u", username="watcher", session_id="watcher", now=int(time.time()))
         while not self._stopping.is_set():
             await self._service.ask("verify", "watcher", token=token)

@@ -55,31 +55,34 @@ async def killed_connections(experiment: Experiment[LocalDatabase]) -> None:
 
 async def idle_connections(experiment: Experiment[LocalDatabase]) -> None:
     """wait_timeout=2, and clients who come in waves three seconds apart."""
-    with _set(experiment, "wait_timeout", 2):
-        async with experiment.under_load() as load, experiment.fault():
-            for _ in range(int(experiment.length(4, 1))):
-                load.pause()
-                await experiment.until(
-                    lambda: len(experiment.administrator.connections()) <= 1
-                )  # the reader's is never idle
-                load.resume()
-                await asyncio.sleep(experiment.length(2, 1))
+    async with experiment.under_load() as load, experiment.fault():
+        with experiment.administrator.connect() as other, other.cursor() as cursor:
+            with _set(cursor, "wait_timeout", 2):
+                await asyncio.to_thread(_drop_connections, cursor)  # those that are there keep what they have
+                waves = int(experiment.length(4, 1))
+                for _ in range(waves):
+                    with load.paused():
+                        # The reader's is never idle.
+                        await experiment.until(lambda: len(experiment.administrator.connections()) <= 1)
+                    await asyncio.sleep(experiment.length(2, 1))
+            await asyncio.to_thread(_drop_connections, cursor)
+    experiment.evidence["waves"] = waves
 
 
 async def few_connections(experiment: Experiment[LocalDatabase]) -> None:
     """A server whose max_connections leaves the service three, for 8 seconds."""
     async with experiment.under_load() as load, experiment.fault():
+        before = _refused_as_too_many(experiment)
         with ExitStack() as stack:
-            for _ in range(7):
-                stack.enter_context(experiment.administrator.connect())
-            stack.enter_context(_set(experiment, "max_connections", 10))  # the least that MariaDB accepts
-            await asyncio.to_thread(_drop_connections, experiment)
+            held = [stack.enter_context(experiment.administrator.connect()) for _ in range(7)]
+            cursor = stack.enter_context(held[0].cursor())  # another connection might be one too many
+            stack.enter_context(_set(cursor, "max_connections", 10))  # the least that MariaDB accepts
+            await asyncio.to_thread(_drop_connections, cursor)
             for _ in range(int(experiment.length(8, 3))):  # all want one at once
-                load.pause()
+                with load.paused():
+                    await asyncio.sleep(0.5)
                 await asyncio.sleep(0.5)
-                load.resume()
-                await asyncio.sleep(0.5)
-    experiment.evidence["refused as too many"] = experiment.log.read_text().count('"number":1040')
+        experiment.evidence["refused as too many"] = _refused_as_too_many(experiment) - before
 
 
 async def locked_rows(experiment: Experiment[LocalDatabase]) -> None:
@@ -138,18 +141,21 @@ def _meet(cursor: "pymysql.cursors.Cursor") -> None:
         cursor.execute("rollback")
 
 
+def _refused_as_too_many(experiment: Experiment[LocalDatabase]) -> int:
+    return experiment.log.read_text().count('"number":1040')
+
+
 @contextmanager
-def _set(experiment: Experiment[LocalDatabase], variable: str, value: int) -> Iterator[None]:
-    """A setting of the server while it lasts; connections that are there already keep what they have."""
-    [[_, before]] = experiment.administrator.ask(f"show global variables like '{variable}'")
-    experiment.administrator.ask(f"set global {variable} = {value}")
+def _set(cursor: "pymysql.cursors.Cursor", variable: str, value: int) -> Iterator[None]:
+    """A setting of the server while it lasts."""
+    cursor.execute(f"set @before = @@global.{variable}")
+    cursor.execute(f"set global {variable} = {value}")
     try:
         yield
     finally:
-        experiment.administrator.ask(f"set global {variable} = {before}")
+        cursor.execute(f"set global {variable} = @before")
 
 
-def _drop_connections(experiment: Experiment[LocalDatabase]) -> None:
-    for connection in experiment.administrator.connections():
-        with suppress(pymysql.OperationalError):
-            experiment.administrator.ask(f"kill {connection}")
+def _drop_connections(cursor: "pymysql.cursors.Cursor") -> None:
+    """Ends those that the service has."""
+    cursor.execute("kill user auth@127.0.0.1")

@@ -76,7 +76,7 @@ class Experiment(Generic[D]):
         self.evidence: dict[str, object] = {}
         self.servers: list[Server] = []
         self.verdict: Verdict | None = None
-        self._folder = folder
+        self.folder = folder
         self.log = folder / f"{name}.log"
         self.log.unlink(missing_ok=True)
         self.journal = Journal(folder / f"{name}.jsonl")
@@ -96,9 +96,12 @@ class Experiment(Generic[D]):
         if self._network is not None:
             yield self._network
             return
-        async with Proxy(self.database.port) as self._network:
-            yield self._network
-        self._network = None
+        async with Proxy(self.database.port) as network:
+            self._network = network
+            try:
+                yield network
+            finally:
+                self._network = None
 
     @asynccontextmanager
     async def under_load(
@@ -137,14 +140,16 @@ class Experiment(Generic[D]):
             before = None if cold else await self._usage_at_rest(port or self.database.port)
             async with (
                 Service(warm.urls, self.journal) as service,
-                Load(service, f"{self.name}-user", clients, skewed=skewed, logins=logins) as self._load,
+                Load(service, f"{self.name}-user", clients, skewed=skewed, logins=logins) as load,
             ):
-                load = self._load
+                self._load = load
                 if not cold:
                     await asyncio.sleep(self.length(3, 0.5))
                     await self.until(load.has_sessions)
-                yield load
-            self._load = None
+                try:
+                    yield load
+                finally:
+                    self._load = None
             found = await self._leaks(before, port or self.database.port, pool) if before else []
             stored = await asyncio.to_thread(self.administrator.sessions, f"{self.name}-user-%")
             async with Service(warm.urls, checks) as service:
@@ -180,7 +185,7 @@ class Experiment(Generic[D]):
         return time.monotonic()
 
     def _journal_of(self, part: str) -> Path:
-        return self._folder / f"{self.name}-{part}.jsonl"
+        return self.folder / f"{self.name}-{part}.jsonl"
 
     async def _usage_at_rest(self, port: int) -> Usage:
         """Once it does not change any more: the clients' connections take a moment to be closed."""

@@ -29,12 +29,9 @@ class Held(Protocol):
 
 
 def draw(
-    path: Path,
-    held: Sequence[Held],
-    faults: Sequence[tuple[str, float, float]],
-    requests: Sequence[tuple[float, int | None]],
+    path: Path, held: Sequence[Held], faults: Sequence[tuple[float, str]], requests: Sequence[tuple[float, int | None]]
 ) -> None:
-    """Memory, descriptors and answers over the minutes; times are seconds, a fault is its name, start and recovery."""
+    """Memory, descriptors and answers over the minutes; times are seconds from the beginning."""
     minutes = [sample.at / 60 for sample in held]
     with quiet():
         picture, (answers, memory, files) = panels([_HEIGHT * 1.3, _HEIGHT, _HEIGHT])
@@ -51,9 +48,9 @@ def draw(
             panel.set_ylim(0, None)
             panel.set_xlim(0, minutes[-1])
             panel.grid(axis="y")
-            for _, began, _ in faults:
+            for began, _ in faults:
                 panel.axvline(began / 60, color=GREY, linewidth=0.6, linestyle=DASHES, zorder=0.5)
-        for name, began, _ in faults:
+        for began, name in faults:
             answers.annotate(
                 name, (began / 60, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
                 rotation=90, ha="center", va="bottom", fontsize=6, color=INK,
@@ -64,11 +61,11 @@ def draw(
 
 def _answers(panel: Axes, requests: Sequence[tuple[float, int | None]]) -> None:
     """So many with 200 and so many others, in each ten seconds."""
-    bins = int(max(at for at, _ in requests) // _BIN) + 1
+    bins = int(max(at for at, _ in requests) // _BIN)  # the last is not whole
     good, other = [0] * bins, [0] * bins
     for at, status in requests:
-        if at >= 0:
+        if 0 <= at < bins * _BIN:
             (good if status == 200 else other)[int(at // _BIN)] += 1
     places = [(number + 0.5) * _BIN / 60 for number in range(bins)]
     panel.plot(places, [count / _BIN for count in good], color=MET, linewidth=1.4, label="200")
-    panel.plot(places, [count / _BIN for count in other], color=MISSED, linewidth=1.4, label="503 or none")
+    panel.plot(places, [count / _BIN for count in other], color=MISSED, linewidth=1.4, label="others")

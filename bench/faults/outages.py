@@ -21,7 +21,7 @@ async def kill(experiment: Experiment[LocalDatabase]) -> None:
 
 
 async def kill_once(experiment: Experiment[LocalDatabase], *, calm: float = 10) -> None:
-    """SIGKILL of the database, and its restart."""
+    """SIGKILL of the database amid a load, and its restart."""
     async with experiment.fault(calm=calm) as window:
         window.restored_at = await _restart(experiment)
 
@@ -30,8 +30,10 @@ async def stop(experiment: Experiment[LocalDatabase]) -> None:
     """SIGSTOP of the database for 10 seconds."""
     async with experiment.under_load(), experiment.fault():
         os.kill(experiment.database.pid, signal.SIGSTOP)
-        await asyncio.sleep(experiment.length(10, 3))
-        os.kill(experiment.database.pid, signal.SIGCONT)
+        try:
+            await asyncio.sleep(experiment.length(10, 3))
+        finally:
+            os.kill(experiment.database.pid, signal.SIGCONT)
 
 
 async def late(experiment: Experiment[LocalDatabase]) -> None:
@@ -48,8 +50,10 @@ async def read_only(experiment: Experiment[LocalDatabase]) -> None:
     """read_only=1 for 6 seconds, as a server that is a replica now."""
     async with experiment.under_load(), experiment.fault():
         await asyncio.to_thread(experiment.administrator.ask, "set global read_only = 1")
-        await asyncio.sleep(experiment.length(6, 2))
-        await asyncio.to_thread(experiment.administrator.ask, "set global read_only = 0")
+        try:
+            await asyncio.sleep(experiment.length(6, 2))
+        finally:
+            await asyncio.to_thread(experiment.administrator.ask, "set global read_only = 0")
 
 
 async def half_open(experiment: Experiment[LocalDatabase]) -> None:

@@ -36,6 +36,7 @@ class Proxy:
         """Connects those who wait. The service never hears of its old connections again; the database sees them end."""
         for writer in self._to_database:
             writer.close()
+        self._to_database.clear()
         self._open.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

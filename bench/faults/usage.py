@@ -24,7 +24,7 @@ class Usage:
     processes: int
 
 
-def usage(pids: Sequence[int], port: int, served: int) -> Usage:
+def usage(pids: Sequence[int], port: int, served: int = 0) -> Usage:
     """As it is now; `port` is where the service finds its database."""
     every = [each for pid in pids for each in tree(pid)]
     to_database = _sockets_to(port)

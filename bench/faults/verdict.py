@@ -51,7 +51,7 @@ async def compare(
     await _until_all_know(ended)
     missing = await _count(_is_lost_session(service, session) for session in open_ones)
     strangers = await _count(_is_lost_user(service, user) for user in acknowledged)
-    risen = await _count(_is_resurrected(service, session) for session in ended)
+    risen = await resurrected(service, ended)
     known = {_id_of(session) for session in sessions}
     return Verdict(
         lost=missing + strangers,
@@ -63,6 +63,11 @@ async def compare(
         checked=len(acknowledged) + len(open_ones) + len(ended),
         leaks=leaks,
     )
+
+
+async def resurrected(service: Service, ended: Iterable[Session]) -> int:
+    """How many of the sessions whose logout was answered, and REVOCATION_INTERVAL ago, are taken for live ones."""
+    return await _count(_is_resurrected(service, session) for session in ended)
 
 
 async def _until_all_know(ended: Sequence[Session]) -> None:

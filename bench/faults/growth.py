@@ -1,0 +1,119 @@
+"""What a soak saw of the process that it watched: whether it grew, and a file and a picture of it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, linear_regression, median
+
+from bench.faults import graph
+from bench.faults.table import Row
+
+MINUTE = 60  # seconds
+# Standard errors; a rise that is none is larger once in 700 times.
+CERTAIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the service held so many seconds after the beginning. `memory` is bytes, `files` without connections."""
+
+    at: float
+    memory: int
+    files: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`began_at` and `recovery` are seconds; the latter is None where no calm came."""
+
+    name: str
+    began_at: float
+    recovery: float | None
+    evidence: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line through values at even distances: how much it rises from the first to the last.
+
+    `error` is the standard error of the rise, in the same unit.
+    """
+
+    rise: float
+    error: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether it rises by more than the noise of the values explains."""
+        return self.rise > CERTAIN * self.error
+
+
+def line(values: Sequence[float]) -> Line:
+    """Of least squares. Raises StatisticsError for fewer than two values."""
+    places = range(len(values))
+    slope, start = linear_regression(places, values)
+    rise = slope * (len(values) - 1)
+    if len(values) == 2:
+        return Line(rise, 0.0)
+    squares = sum((value - start - slope * place) ** 2 for place, value in zip(places, values, strict=True))
+    spread = sum((place - fmean(places)) ** 2 for place in places)
+    return Line(rise, (squares / (len(values) - 2) / spread) ** 0.5 * (len(values) - 1))
+
+
+@dataclass(slots=True)
+class Seen:
+    """In the order of time."""
+
+    samples: list[Sample] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def lines(self, warm_up: float) -> dict[str, Line]:
+        """Through the medians of each minute after so many seconds; of memory in MB, and of descriptors."""
+        samples = [sample for sample in self.samples if sample.at >= warm_up]
+        minutes = [list(group) for _, group in groupby(samples, key=lambda sample: sample.at // MINUTE)]
+        if len(minutes) < 2:
+            return {}
+        return {
+            "MB of memory": line([median(each.memory for each in minute) / 1e6 for minute in minutes]),
+            "open files": line([median(each.files for each in minute) for minute in minutes]),
+            "connections": line([median(each.connections for each in minute) for minute in minutes]),
+        }
+
+    def growth(self, warm_up: float) -> Iterator[str]:
+        """What grew, in words."""
+        lines = self.lines(warm_up)
+        if not lines:
+            yield f"nothing was seen after the first {warm_up:.0f} s"
+        for what, found in lines.items():
+            if found.grows:
+                yield f"{what}: {found.rise:+.2f} is growth"
+
+    def text(self, warm_up: float) -> str:
+        """The lines, below a table."""
+        return "".join(
+            f"  {what}: {found.rise:+.2f}, standard error {found.error:.2f}\n"
+            for what, found in self.lines(warm_up).items()
+        )
+
+    def write(self, path: Path, about: dict[str, object], row: Row, warm_up: float) -> None:
+        """A line a fault and a sample."""
+        parts = {
+            "machine": json.dumps(about, indent=1).replace("\n", "\n "),
+            "row": json.dumps(asdict(row)),
+            "lines": json.dumps({what: asdict(found) for what, found in self.lines(warm_up).items()}),
+            "faults": _each([asdict(fault) for fault in self.faults]),
+            "samples": _each([(*asdict(sample).values(),) for sample in self.samples]),
+        }
+        text = ",\n ".join(f'"{name}": {part}' for name, part in parts.items())
+        path.write_text(f"{{\n {text}\n}}\n")
+
+    def draw(self, path: Path, answers: Sequence[tuple[float, int | None]]) -> None:
+        """Beside the answers: the second of each, and its status."""
+        graph.draw(path, self.samples, [(fault.began_at, fault.name) for fault in self.faults], answers)
+
+
+def _each(rows: Sequence[object]) -> str:
+    return "[\n  " + ",\n  ".join(json.dumps(row) for row in rows) + "\n ]"
