@@ -13,7 +13,7 @@ from bench.faults.requests import Service, Session, User
 from bench.seed import PASSWORD
 
 REVOCATION_INTERVAL = 1.0  # seconds, as the service is set
-ATTEMPTS = 20  # a refusal of the moment is no answer
+ATTEMPTS = 300  # a refusal of the moment is no answer, nor is half a minute of them
 AT_ONCE = 8
 
 
