@@ -63,11 +63,12 @@ def test_what_rises_more_than_its_noise_explains_is_growth() -> None:
     assert line([part + minute / 20 for minute, part in enumerate(noise)]).grows
 
 
-def held(minutes: int, files: list[int]) -> Seen:
+def held(minutes: int, files: list[int], bytes_a_minute: int = 0) -> Seen:
     """Twelve samples a minute."""
     seen = Seen()
     for number in range(minutes * 12):
-        seen.samples.append(Sample(number * 5.0, 60_000_000, files[number // 12], 11))
+        minute = number // 12
+        seen.samples.append(Sample(number * 5.0, 60_000_000 + minute * bytes_a_minute, files[minute], 11))
     return seen
 
 
@@ -76,6 +77,11 @@ def test_a_descriptor_that_is_lost_each_cycle_is_growth_and_what_comes_in_the_wa
     assert list(held(33, warming).growth(11 * 60)) == []
     leaking = [20] * 11 + [21] * 11 + [22] * 11
     assert [trouble.split(":")[0] for trouble in held(33, leaking).growth(11 * 60)] == ["open files"]
+
+
+def test_memory_that_goes_on_rising_is_growth_and_what_an_allocator_takes_late_is_none() -> None:
+    assert list(held(33, [20] * 33, 20_000).growth(11 * 60)) == []
+    assert list(held(33, [20] * 33, 60_000).growth(11 * 60)) == ["MB of memory: +1.26 is growth"]
 
 
 def test_a_soak_that_saw_nothing_after_its_warm_up_shows_nothing() -> None:
