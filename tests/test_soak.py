@@ -91,5 +91,9 @@ def test_a_soak_that_saw_nothing_after_its_warm_up_shows_nothing() -> None:
 def test_what_was_seen_is_kept_a_line_a_fault(tmp_path: Path) -> None:
     seen = held(3, [20] * 3)
     seen.faults.append(Fault("kill", 1.0, None, {}))
+    seen.write(tmp_path / "soak.json", {}, None, 0)
+    lines = (tmp_path / "soak.json").read_text().splitlines()
+    assert '  {"name": "kill", "began_at": 1.0, "recovery": null, "evidence": {}}' in lines
+    assert "  [5.0, 60000000, 20, 11]," in lines
     seen.draw(tmp_path / "soak.svg", [(at, 200) for at in range(180)])
     assert ">kill<" in (tmp_path / "soak.svg").read_text()

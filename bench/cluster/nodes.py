@@ -40,7 +40,8 @@ _OPTIONS = (
     "--wsrep-slave-threads=2",
 )
 # By default the others wait five seconds for a node that is silent; with them waits whoever asks. Who they are then,
-# they agree on by messages that are sent again after a second, and begin anew where it takes half of inactive_timeout.
+# they agree on by messages that are sent again after a second, and by default begin anew after half of
+# inactive_timeout.
 _PROVIDER_OPTIONS = (
     "gcache.size=64M;evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT6S;"
     "evs.join_retrans_period=PT0.3S;evs.install_timeout=PT5S"

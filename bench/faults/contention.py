@@ -54,11 +54,12 @@ async def killed_connections(experiment: Experiment[LocalDatabase]) -> None:
 
 
 async def idle_connections(experiment: Experiment[LocalDatabase]) -> None:
-    """wait_timeout=2, and clients who come in waves three seconds apart."""
+    """wait_timeout=2, and clients who come in waves, between which all connections have been idle for too long."""
     async with experiment.under_load() as load, experiment.fault():
         with experiment.administrator.connect() as other, other.cursor() as cursor:
             with _set(cursor, "wait_timeout", 2):
                 await asyncio.to_thread(_drop_connections, cursor)  # those that are there keep what they have
+                await asyncio.sleep(1)  # for new ones
                 waves = int(experiment.length(4, 1))
                 for _ in range(waves):
                     with load.paused():

@@ -61,7 +61,7 @@ def draw(
 
 def _answers(panel: Axes, requests: Sequence[tuple[float, int | None]]) -> None:
     """So many with 200 and so many others, in each ten seconds."""
-    bins = int(max(at for at, _ in requests) // _BIN)  # the last is not whole
+    bins = int(max((at for at, _ in requests), default=0) // _BIN)  # the last is not whole
     good, other = [0] * bins, [0] * bins
     for at, status in requests:
         if 0 <= at < bins * _BIN:

@@ -11,9 +11,9 @@ from bench.faults import graph
 from bench.faults.table import Row
 
 MINUTE = 60  # seconds
-# Standard errors; a rise that is none is larger once in 700 times.
+# Standard errors; a rise that is none is seldom larger, once in some hundred times.
 CERTAIN = 3
-# Resident memory has hardly any noise. Less than this in two cycles is six bytes a request.
+# Resident memory has hardly any noise. In 22 minutes this is six bytes a request.
 SMALLEST = {"MB of memory": 1.0}
 
 
@@ -100,11 +100,11 @@ class Seen:
             for what, found in self.lines(warm_up).items()
         )
 
-    def write(self, path: Path, about: dict[str, object], row: Row, warm_up: float) -> None:
+    def write(self, path: Path, about: dict[str, object], row: Row | None, warm_up: float) -> None:
         """A line a fault and a sample."""
         parts = {
             "machine": json.dumps(about, indent=1).replace("\n", "\n "),
-            "row": json.dumps(asdict(row)),
+            "row": json.dumps(row and asdict(row)),
             "lines": json.dumps({what: asdict(found) for what, found in self.lines(warm_up).items()}),
             "faults": _each([asdict(fault) for fault in self.faults]),
             "samples": _each([(*asdict(sample).values(),) for sample in self.samples]),

@@ -44,7 +44,7 @@ FAULTS: dict[str, Callable[[Experiment[LocalDatabase]], Awaitable[None]]] = {
 QUICK = 4  # of them
 LEAST = 2 * len(FAULTS)  # minutes: the first of each are the warm-up
 SETTINGS = {"JWT_EXPIRY": "4m"}  # an ended session takes memory for ten minutes then, which is less than a cycle
-LATELY = 200.0  # seconds; access tokens that were issued since then have not expired
+LATELY = 200.0  # seconds; the access tokens of sessions that ended since then have not expired
 ASKED = 100  # of the sessions that ended lately, after each fault
 LOGINS = 10  # of each user: who is asked for afterwards, each at the price of a hash
 EVERY, INTERVAL = 60.0, 5.0  # seconds from one fault to the next, and from one sample to the next
@@ -71,21 +71,29 @@ def main() -> int:
             with local_database(Path(name) / "mariadb") as database:
                 migrate(database.url)
                 soak = Soak(Experiment("soak", database, folder, brief=asked.quick))
-                asyncio.run(soak.run(QUICK if asked.quick else asked.minutes))
+                try:
+                    asyncio.run(soak.run(QUICK if asked.quick else asked.minutes))
+                except Exception as error:  # whatever it is, what was seen until now is worth having
+                    traceback.print_exc()
+                    soak.troubles.append(f"it ended early: {error!r}")
         except LocalDatabaseError as error:
             sys.stderr.write(f"bench.faults.soak: {error}\n")
             return 1
     clear()
-    row = table.row_of(soak.experiment, (__doc__ or "").strip())
+    soak.experiment.evidence = {}  # that of the last fault
+    row = table.row_of(soak.experiment, (__doc__ or "").strip()) if soak.experiment.verdict else None
     warm_up = 0.0 if asked.quick else len(FAULTS) * EVERY
     troubles = [*soak.troubles, *(() if asked.quick else soak.seen.growth(warm_up))]
-    sys.stdout.write(table.text([row]) + soak.seen.text(warm_up) + "".join(f"  {each}\n" for each in troubles))
+    sys.stdout.write(
+        table.text([row] if row else []) + soak.seen.text(warm_up) + "".join(f"  {each}\n" for each in troubles)
+    )
     if asked.into or not asked.quick:
         into = asked.into or results.BENCH
         (into / PICTURE).parent.mkdir(parents=True, exist_ok=True)
         soak.seen.write(into / NAME, about, row, warm_up)
-        soak.seen.draw(into / PICTURE, soak.answers())
-    return int(not row.kept or bool(troubles))
+        if soak.seen.samples:
+            soak.seen.draw(into / PICTURE, soak.answers())
+    return int(not (row and row.kept) or bool(troubles))
 
 
 class Soak:
@@ -95,9 +103,10 @@ class Soak:
         self.experiment = experiment
         self.seen = Seen()
         self.troubles: list[str] = []
+        self._began_at = time.monotonic()
 
     async def run(self, faults: int) -> None:
-        """To the last fault or the first that fails; then the comparison of what both sides say."""
+        """To the last fault; then the comparison of what both sides say. Raises what a fault raises."""
         checks = Journal(self.experiment.folder / "soak-risen.jsonl")
         async with (
             self.experiment.network() as network,
@@ -120,13 +129,10 @@ class Soak:
         for number, name in enumerate(names):
             say(f"fault {number + 1} of {len(names)}: {name}")
             self.experiment.evidence = {}
-            try:
-                await FAULTS[name](self.experiment)
-            except Exception as error:  # whatever it is, what was seen until now is worth having
-                traceback.print_exc()
-                self.troubles.append(f"{name} failed: {error!r}")
-                break
+            await FAULTS[name](self.experiment)
             self._note(name)
+            if self.experiment.servers[0].process.poll() is not None:
+                raise RuntimeError(f"the service ended at {name}")
             if risen := await resurrected(service, _ended_lately(load)):
                 self.troubles.append(f"{risen} sessions came back after {name}")
             every = self.experiment.length(EVERY, 0)
@@ -161,7 +167,6 @@ class Soak:
             if held.connections > POOL_SIZE + 1:
                 self.troubles.append(f"{held.connections} connections after {at:.0f} s")
             await asyncio.sleep(self.experiment.length(INTERVAL, 0.5))
-        self.troubles.append("the service ended")
 
 
 def _ended_lately(load: Load) -> list[Session]:
