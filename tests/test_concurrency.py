@@ -104,7 +104,7 @@ async def test_a_full_hash_queue_refuses_at_once_and_the_rest_is_served(
         assert statuses(answers) == {200: 3, 503: 7}
         assert finished == [503] * 7 + [200] * 3
         refused = next(answer for answer in answers if answer.status_code == 503)
-        assert refused.headers["Retry-After"] == "1"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60  # as long as hashes take on this machine
         assert refused.json() == {"error": "The service is busy; try again.", "code": "overloaded"}
         assert (await login()).status_code == 200
 
