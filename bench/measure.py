@@ -16,7 +16,6 @@ CORES = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CORES[0]}, {CORES[-1]}  # the service's core, and the one of wrk and the database
 BOTH = set(CORES)
 CLIENTS = (8, 64)
-HASHED = 4  # times as long as other loads: of the few hashes a second, wrk doesn't count those that its end cuts off
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,11 @@ class Plan:
     database: int  # its process
     quick: bool = False  # to see that it works: with less of what takes long to prepare
 
+    @property
+    def hashing(self) -> int:
+        """Seconds of a load that hashes: of the few hashes a second, wrk doesn't count those that its end cuts off."""
+        return (2 if self.quick else 4) * self.seconds
+
 
 def verify(plan: Plan) -> Iterator[Figure]:
     """Tokens a second on one core, of what uvicorn gives with a fixed answer."""
@@ -79,21 +83,21 @@ def refresh(plan: Plan) -> Iterator[Figure]:
 def login(plan: Plan) -> Iterator[Figure]:
     """Logins a second on all cores, of what bcrypt does on as many threads."""
     for clients in CLIENTS[: 1 if plan.quick else None]:
-        limit = bcrypt_rate(2 * plan.seconds)
+        limit = bcrypt_rate(plan.hashing // 2)
         with Server(SERVICE, BOTH, plan.settings) as service:  # a new one, since clients that left leave their hashes
             file = plan.folder / "logins"
-            load = wrk(service.url, "login", file, seconds=HASHED * plan.seconds, connections=clients, cores=THEIRS)
+            load = wrk(service.url, "login", file, seconds=plan.hashing, connections=clients, cores=THEIRS)
         yield Figure(f"login, {clients} clients", load.per_second, "/s", limit, load, at_least=0.95)
 
 
 def signup(plan: Plan) -> Iterator[Figure]:
     """Signups a second on all cores, of what bcrypt does on as many threads; each with a name that is new."""
     for clients in CLIENTS[: 1 if plan.quick else None]:
-        limit = bcrypt_rate(2 * plan.seconds)
+        limit = bcrypt_rate(plan.hashing // 2)
         file = plan.folder / f"signups-{clients}"
-        new_signups(file, count=int(limit * plan.seconds * HASHED * 2) + clients)  # twice as many as bcrypt could serve
+        new_signups(file, count=int(limit * plan.hashing * 2) + clients)  # twice as many as bcrypt could serve
         with Server(SERVICE, BOTH, plan.settings) as service:
-            load = wrk(service.url, "signup", file, seconds=HASHED * plan.seconds, connections=clients, cores=THEIRS)
+            load = wrk(service.url, "signup", file, seconds=plan.hashing, connections=clients, cores=THEIRS)
         yield Figure(f"signup, {clients} clients", load.per_second, "/s", limit, load, at_least=0.95)
 
 

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.measure import BOTH, OURS, THEIRS, Figure, Plan
-from bench.rows import add_expired, databases, delete_expired, sizes
+from bench.rows import add_expired, count_expired, databases, delete_expired, sizes
 from bench.sample import write_tokens
 from bench.scale import warm_up
 from bench.servers import ROOT, SERVICE, Server
 from bench.wrk import Load, pin, wrk
 
 FASTEST, SLOWEST = 5_000, 1_000  # sessions a second that a purge deletes, and should
+SPARE = 3  # seconds that it may go on beside the load
 USERS = 10_000  # whose sessions these are
 WITHOUT = {"METRICS_PORT": "0", "LOG_LEVEL": "CRITICAL", "RATE_LIMITS": "off"}
 
@@ -50,33 +51,38 @@ def operation(plan: Plan) -> Iterator[Figure]:
 def purge(plan: Plan) -> Iterator[Figure]:
     """The p99 of refreshes that rotate among 2,000,000 sessions, while expired ones are deleted, of the same at rest.
 
-    The purge has the core of the service, which would do it itself.
+    The purge has the core of the service, which would do it itself, and has begun to delete before the load begins.
     """
     size = sizes(quick=plan.quick)[-1]
     with databases(plan.folder / "rows", sizes(quick=plan.quick)) as urls:
         settings = {**plan.settings, "DATABASE_URL": urls[size]}
 
         def rotate(seconds: int) -> Load:
-            write_tokens(file, urls[size], size, behind=0)
             return wrk(service.url, "rotate", file, seconds=seconds, connections=64, cores=THEIRS)
 
         file = plan.folder / f"rotate-{size}"
-        add_expired(urls[size], FASTEST * (plan.seconds + 10), users=USERS)
+        expired = FASTEST * (plan.seconds + SPARE)
+        add_expired(urls[size], expired, users=USERS)
         try:
             with Server(SERVICE, OURS, settings) as service:
-                *_, calm = [rotate(seconds) for seconds in warm_up(plan)]
-                began = time.monotonic()
+                for seconds in warm_up(plan):
+                    write_tokens(file, urls[size], size, behind=0)
+                    calm = rotate(seconds)
+                write_tokens(file, urls[size], size, behind=0)
                 with _purging(settings) as running:
+                    while count_expired(urls[size]) == expired and running.poll() is None:
+                        time.sleep(0.05)
+                    began = time.monotonic()
                     busy = rotate(plan.seconds)
                     is_over = running.poll() is not None
                     running.send_signal(signal.SIGINT)
                     output, _ = running.communicate(timeout=30)
-                seconds = time.monotonic() - began
+                lasted = time.monotonic() - began
         finally:
             delete_expired(urls[size])
     if is_over:
         raise RuntimeError(f"the purge ended before the load: {output!r}")
-    per_second = json.loads(output)["sessions"] / seconds
+    per_second = json.loads(output)["sessions"] / lasted
     load = busy.with_failures_of(calm)
     yield Figure("rotating's p99 during a purge", busy.p99, "ms", calm.p99, load, at_most=1.5, limit_load=calm)
     yield Figure("sessions purged meanwhile", per_second, "/s", at_least=SLOWEST)

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from bench.crowd import CLIENTS
 from bench.held import answered, held
-from bench.measure import BOTH, CORES, HASHED, OURS, THEIRS, Figure, Plan, bcrypt_rate
+from bench.measure import BOTH, CORES, OURS, THEIRS, Figure, Plan, bcrypt_rate
 from bench.processes import allow_open_files, await_rest, cpu_seconds, resident_bytes
 from bench.rows import databases, sizes
 from bench.sample import bytes_a_session, write_tokens
@@ -29,7 +29,7 @@ def warm_up(plan: Plan) -> list[int]:
 def crowd(plan: Plan) -> Iterator[Figure]:
     """Logins a second of what bcrypt does, while 1,000 clients want in at once; and how soon the others hear a 503."""
     allow_open_files(CLIENTS + SPARE_FILES)
-    limit, seconds = bcrypt_rate(2 * plan.seconds), max(10, HASHED * plan.seconds)  # some logins, on a busy machine too
+    limit, seconds = bcrypt_rate(plan.hashing // 2), max(10, plan.hashing)  # some logins, on a busy machine too
     # uvicorn would close the connections of those that wait for more than five seconds.
     with Server(SERVICE, BOTH, plan.settings, "--timeout-keep-alive", "60") as service:
         command = [sys.executable, "-m", "bench.crowd", service.url, str(plan.folder / "logins"), str(seconds)]

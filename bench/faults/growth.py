@@ -7,7 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from statistics import fmean, linear_regression, median
 
-from bench.faults import graph
 from bench.faults.table import Row
 
 MINUTE = 60  # seconds
@@ -67,14 +66,15 @@ def line(values: Sequence[float]) -> Line:
 
 @dataclass(slots=True)
 class Seen:
-    """In the order of time."""
+    """In the order of time. What grows in the `warm_up`, so many seconds, is no growth."""
 
+    warm_up: float
     samples: list[Sample] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
-    def lines(self, warm_up: float) -> dict[str, Line]:
-        """Through the medians of each minute after so many seconds; of memory in MB, and of descriptors."""
-        samples = [sample for sample in self.samples if sample.at >= warm_up]
+    def lines(self) -> dict[str, Line]:
+        """Through the medians of each minute after the warm-up; of memory in MB, and of descriptors."""
+        samples = [sample for sample in self.samples if sample.at >= self.warm_up]
         minutes = [list(group) for _, group in groupby(samples, key=lambda sample: sample.at // MINUTE)]
         if len(minutes) < 2:
             return {}
@@ -84,37 +84,32 @@ class Seen:
             "connections": line([median(each.connections for each in minute) for minute in minutes]),
         }
 
-    def growth(self, warm_up: float) -> Iterator[str]:
+    def growth(self) -> Iterator[str]:
         """What grew, in words."""
-        lines = self.lines(warm_up)
+        lines = self.lines()
         if not lines:
-            yield f"nothing was seen after the first {warm_up:.0f} s"
+            yield f"nothing was seen after the first {self.warm_up:.0f} s"
         for what, found in lines.items():
             if found.grows and found.rise > SMALLEST.get(what, 0):
                 yield f"{what}: {found.rise:+.2f} is growth"
 
-    def text(self, warm_up: float) -> str:
+    def text(self) -> str:
         """The lines, below a table."""
         return "".join(
-            f"  {what}: {found.rise:+.2f}, standard error {found.error:.2f}\n"
-            for what, found in self.lines(warm_up).items()
+            f"  {what}: {found.rise:+.2f}, standard error {found.error:.2f}\n" for what, found in self.lines().items()
         )
 
-    def write(self, path: Path, about: dict[str, object], row: Row | None, warm_up: float) -> None:
+    def write(self, path: Path, about: dict[str, object], row: Row | None) -> None:
         """A line a fault and a sample."""
         parts = {
             "machine": json.dumps(about, indent=1).replace("\n", "\n "),
             "row": json.dumps(row and asdict(row)),
-            "lines": json.dumps({what: asdict(found) for what, found in self.lines(warm_up).items()}),
+            "lines": json.dumps({what: asdict(found) for what, found in self.lines().items()}),
             "faults": _each([asdict(fault) for fault in self.faults]),
             "samples": _each([(*asdict(sample).values(),) for sample in self.samples]),
         }
         text = ",\n ".join(f'"{name}": {part}' for name, part in parts.items())
         path.write_text(f"{{\n {text}\n}}\n")
-
-    def draw(self, path: Path, answers: Sequence[tuple[float, int | None]]) -> None:
-        """Beside the answers: the second of each, and its status."""
-        graph.draw(path, self.samples, [(fault.began_at, fault.name) for fault in self.faults], answers)
 
 
 def _each(rows: Sequence[object]) -> str:

@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 
 from bench import results
-from bench.faults import contention, outages, processes, table
+from bench.faults import contention, graph, outages, processes, table
 from bench.faults.clients import Load
 from bench.faults.experiment import POOL_SIZE, Experiment
 from bench.faults.growth import Fault, Sample, Seen
@@ -82,17 +82,14 @@ def main() -> int:
     clear()
     soak.experiment.evidence = {}  # that of the last fault
     row = table.row_of(soak.experiment, (__doc__ or "").strip()) if soak.experiment.verdict else None
-    warm_up = 0.0 if asked.quick else len(FAULTS) * EVERY
-    troubles = [*soak.troubles, *(() if asked.quick else soak.seen.growth(warm_up))]
-    sys.stdout.write(
-        table.text([row] if row else []) + soak.seen.text(warm_up) + "".join(f"  {each}\n" for each in troubles)
-    )
+    troubles = [*soak.troubles, *(() if asked.quick else soak.seen.growth())]
+    sys.stdout.write(table.text([row] if row else []) + soak.seen.text() + "".join(f"  {each}\n" for each in troubles))
     if asked.into or not asked.quick:
         into = asked.into or results.BENCH
         (into / PICTURE).parent.mkdir(parents=True, exist_ok=True)
-        soak.seen.write(into / NAME, about, row, warm_up)
+        soak.seen.write(into / NAME, about, row)
         if soak.seen.samples:
-            soak.seen.draw(into / PICTURE, soak.answers())
+            graph.draw(into / PICTURE, soak.seen, soak.answers())
     return int(not (row and row.kept) or bool(troubles))
 
 
@@ -101,7 +98,7 @@ class Soak:
 
     def __init__(self, experiment: Experiment[LocalDatabase]) -> None:
         self.experiment = experiment
-        self.seen = Seen()
+        self.seen = Seen(warm_up=experiment.length(len(FAULTS) * EVERY, 0))
         self.troubles: list[str] = []
         self._began_at = time.monotonic()
 
