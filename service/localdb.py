@@ -42,6 +42,7 @@ class LocalDatabase:
         self.socket = self._runtime / "mariadb.sock"
         self._password = secrets.token_hex(16)
         self.port = self.pid = 0
+        self._is_up = False
 
     @property
     def url(self) -> str:
@@ -60,6 +61,7 @@ class LocalDatabase:
             f"create or replace user auth@127.0.0.1 identified by '{self._password}';\n"
             "grant all on auth.* to auth@127.0.0.1;\n"
         )
+        self._is_up = False
         for _ in range(5):
             port = self.port or free_port()
             # Its own session: Ctrl-C at the terminal is for the service, which needs its database until the end.
@@ -73,7 +75,8 @@ class LocalDatabase:
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             self.pid = self._process.pid
-            if self._answers():
+            self._is_up = self._answers()
+            if self._is_up:
                 self.port = port
                 return
             if self._process.poll() is None:  # else it ended by itself: most likely somebody took the port first
@@ -87,7 +90,9 @@ class LocalDatabase:
 
     def stop(self) -> None:
         """Ends the server cleanly."""
-        if self._process.poll() is None:
+        if not self._is_up:  # one that is starting has nothing to lose, and MariaDB 10.11 may hang at a SIGTERM then
+            self.kill()
+        elif self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
             try:
