@@ -17,11 +17,11 @@ from bench.faults.administrator import Administrator
 from bench.faults.journal import Journal
 from bench.faults.proxy import Proxy
 from bench.faults.requests import Service, Session, User
-from bench.faults.usage import Usage, leaks, usage
+from bench.faults.usage import Usage, command_of, leaks, tree, usage
 from bench.faults.verdict import compare
 from bench.seed import PASSWORD
 from service.localdb import LocalDatabase
-from tests.server import ROOT, Server, claims_of, environment
+from tests.server import ROOT, Server, claims_of, untraced
 
 QUICK = ("kill", "restart", "killed-worker")
 
@@ -30,9 +30,7 @@ def test_a_quick_run_breaks_things_and_every_promise_is_kept(tmp_path: Path) -> 
     """REQUIREMENTS 66."""
     command = [sys.executable, "-m", "bench.faults", "--quick", "--into", str(tmp_path)]
     command += [argument for name in QUICK for argument in ("--only", name)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=untraced(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {row["fault"]: row for row in json.loads((tmp_path / "faults.json").read_text())["faults"]}
     assert tuple(rows) == QUICK
@@ -154,6 +152,14 @@ def test_connections_to_the_database_are_told_from_other_files() -> None:
     assert (before.connections, during.connections) == (0, 1)
     assert during.files == before.files
     assert during.memory > 1_000_000
+
+
+def test_a_process_that_has_ended_is_left_out() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert tree(process.pid) == []
+    assert command_of(process.pid) == b""
+    assert tree(os.getpid())[0] == os.getpid()
 
 
 async def test_a_frozen_network_says_nothing_and_what_was_open_stays_dead() -> None:

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 from bench.faults.clients import Load
 from bench.faults.experiment import Experiment
 from bench.faults.requests import PATHS
-from bench.faults.usage import tree
+from bench.faults.usage import command_of, tree
 from bench.seed import PASSWORD
 from service.localdb import LocalDatabase
 
@@ -122,7 +122,7 @@ def _is_closed(port: int) -> bool:
 
 def _workers(supervisor: int) -> list[int]:
     """The processes that serve; beside them there is Python's own that keeps track of what they share."""
-    return [pid for pid in tree(supervisor)[1:] if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in tree(supervisor)[1:] if b"spawn_main" in command_of(pid)]
 
 
 def _is_replaced(supervisor: int, worker: int) -> bool:

@@ -34,9 +34,20 @@ def usage(pids: Sequence[int], port: int, served: int = 0) -> Usage:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and those below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """A process and those below it, but for such as end meanwhile."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [pid, *(below for child in children for below in tree(int(child)))]
+
+
+def command_of(pid: int) -> bytes:
+    """What a process was started with; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def leaks(before: Usage, after: Usage, most_connections: int) -> list[str]:
