@@ -19,6 +19,12 @@ from bench.wrk import Load, pin, wrk
 FASTEST, SLOWEST = 5_000, 1_000  # sessions a second that a purge deletes, and should
 SPARE = 3  # seconds that it may go on beside the load
 USERS = 10_000  # whose sessions these are
+COMPARED = (
+    ("verify with metrics", "verify", "access", "METRICS_PORT"),
+    ("refresh with a log", "stay", "refresh-stay", "LOG_LEVEL"),
+    ("refresh with metrics", "stay", "refresh-stay", "METRICS_PORT"),
+    ("login with limits", "login", "logins", "RATE_LIMITS"),
+)
 WITHOUT = {"METRICS_PORT": "0", "LOG_LEVEL": "CRITICAL", "RATE_LIMITS": "off"}
 
 
@@ -30,12 +36,7 @@ def operated() -> dict[str, str]:
 
 def operation(plan: Plan) -> Iterator[Figure]:
     """Verify, refresh and login with metrics, log or limits, of the same without any of them."""
-    for name, mode, file, setting in (
-        ("verify with metrics", "verify", "access", "METRICS_PORT"),
-        ("refresh with metrics", "stay", "refresh-stay", "METRICS_PORT"),
-        ("refresh with a log", "stay", "refresh-stay", "LOG_LEVEL"),
-        ("login with limits", "login", "logins", "RATE_LIMITS"),
-    ):
+    for name, mode, file, setting in COMPARED[: 2 if plan.quick else None]:
         cores, longer = (BOTH, 3) if mode == "login" else (OURS, 1)
         without = {**plan.settings, **WITHOUT}
         loads = []
