@@ -3,6 +3,7 @@
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 .PHONY: dev test bench faults soak cluster
 
 dev: .venv/installed
@@ -38,7 +39,8 @@ cluster: .venv/installed
 .venv/installed: pyproject.toml .ci/constraints.txt
 	@.ci/provision venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
+	$(PIP) --upgrade pip
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 # The other client of our keys that the tests try; nothing of it is shipped. jose 5 is the last for Node 18, Debian 12's.

@@ -3,12 +3,13 @@
 import itertools
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import coverage
 import httpx
 import pymysql
 import pytest
@@ -24,6 +25,21 @@ from tests.server import SECRET, Server, cursor_on, migrate
 _numbers = itertools.count()
 PASSWORD = "correct horse battery"
 StartClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Runs the hundreds of examples of a test without coverage, whose tracing takes as long again on Python 3.11."""
+    traced = coverage.Coverage.current()
+    function = getattr(item, "obj", None)
+    is_repeated = getattr(function, "is_hypothesis_test", False) or item.get_closest_marker("repeated")
+    if traced is None or not is_repeated:
+        return (yield)
+    traced.stop()
+    try:
+        return (yield)
+    finally:
+        traced.start()
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +81,7 @@ def server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of the service process, over a socket."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=30, event_hooks={"response": [conforms]}) as http:
+    async with server.client(event_hooks={"response": [conforms]}) as http:
         yield http
 
 

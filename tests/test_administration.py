@@ -369,7 +369,7 @@ async def test_a_revoke_reaches_every_process_of_a_service(
 ) -> None:
     """REQUIREMENTS 29: those too that the session was never seen by."""
     with Server(mariadb.url, tmp_path) as another:
-        async with httpx.AsyncClient(base_url=another.url) as client:
+        async with another.client() as client:
             assert await status(client, tokens["token"]) == 200
             admin.run("sessions", "revoke", "--user", name)
             await ends_within_the_interval(client, tokens["token"])

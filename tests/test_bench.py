@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import ROOT, Server, environment
+from tests.server import ROOT, Server, environment, untraced
 
 BENCH = [sys.executable, "-m", "bench"]
 
@@ -16,7 +16,7 @@ BENCH = [sys.executable, "-m", "bench"]
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A run to its end."""
     return subprocess.run(
-        [*BENCH, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
+        [*BENCH, *arguments], cwd=ROOT, env=untraced(), capture_output=True, text=True, timeout=240, check=False
     )
 
 

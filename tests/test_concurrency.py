@@ -65,7 +65,7 @@ async def test_20_refreshes_of_one_token_at_once_over_two_processes_agree(
 ) -> None:
     """REQUIREMENTS 30: whoever wins the swap, all get the same successor; one row; nobody is logged out."""
     with Server(mariadb.url, tmp_path) as second:
-        async with httpx.AsyncClient(base_url=second.url, timeout=30) as other:
+        async with second.client() as other:
             token = tokens["refreshToken"]
             for generation in range(1, 11):
                 clients = [client, other] * 10

@@ -34,7 +34,7 @@ def own_server(own_mariadb: LocalDatabase, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 async def own_client(own_server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=own_server.url, timeout=30) as client:
+    async with own_server.client() as client:
         yield client
 
 
@@ -170,11 +170,11 @@ async def test_a_service_starts_without_its_database_and_uses_it_when_it_comes(
     own_mariadb: LocalDatabase, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
     with Server(own_mariadb.url, tmp_path) as earlier:
-        async with httpx.AsyncClient(base_url=earlier.url, timeout=30) as client:
+        async with earlier.client() as client:
             flow = await enter(client, new_name())
     own_mariadb.kill()
     with Server(own_mariadb.url, tmp_path) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        async with server.client() as client:
             assert await ask_everything(client, flow, new_name) == {503: 4}
             own_mariadb.start()
             await until_it_works(client, new_name)

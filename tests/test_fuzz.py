@@ -19,16 +19,19 @@ HOLDINGS = Holdings("some-id", "an.access.token", "a.refresh.token")
 COMMON = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), (b"x-request-id", b"a" * 32)]
 
 
+@pytest.mark.repeated
 def test_no_damaged_token_is_believed_and_none_makes_an_error() -> None:
     """REQUIREMENTS 3, 17, 18, 19."""
     fuzz.fuzz_tokens(0, range(4000))
 
 
+@pytest.mark.repeated
 def test_only_well_formed_claims_are_believed_under_a_true_signature() -> None:
     """REQUIREMENTS 11, 12, 14, 15, 16, 18."""
     fuzz.fuzz_claims(0, range(4000))
 
 
+@pytest.mark.repeated
 async def test_whatever_is_asked_the_answer_is_a_documented_one(own_mariadb: LocalDatabase) -> None:
     """REQUIREMENTS 3, 53, 57, 58, 60, 61, 62, 63; most of the README's codes are among the answers."""
     with cursor_on(own_mariadb.url) as sql:

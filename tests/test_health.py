@@ -53,7 +53,7 @@ async def test_a_service_that_has_all_it_needs_is_ready_and_says_so_without_a_li
 ) -> None:
     """And without a token: who asks has none."""
     with Server(mariadb.url, tmp_path) as server:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with server.client() as client:
             assert (await readiness(client))["revocationAgeSeconds"] < 5
             answer = await client.get("/livez")
             assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
@@ -170,7 +170,7 @@ async def test_a_stop_is_announced_while_the_service_still_answers(
         announced = 0
         try:
             while True:
-                async with httpx.AsyncClient(base_url=server.url) as client:
+                async with server.client() as client:
                     found = await readiness(client)
                     announced += found["checks"] == GOOD | {"shutdown": "stopping"}
                     assert (await client.get("/auth/verify")).status_code == 401
@@ -188,7 +188,7 @@ async def test_a_stop_is_announced_while_the_service_still_answers(
 async def test_a_second_signal_is_not_delayed(mariadb: LocalDatabase, tmp_path: Path, number: signal.Signals) -> None:
     with Server(mariadb.url, tmp_path, SHUTDOWN_DELAY="1h") as server:
         server.process.send_signal(signal.SIGTERM)
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with server.client() as client:
             await until(client, shutdown="stopping")
         assert await asyncio.to_thread(server.stop, number) == 0
     assert "Traceback" not in server.log.read_text()

@@ -107,7 +107,7 @@ async def test_every_worker_takes_over_a_change_within_seconds(mariadb: LocalDat
         put(folder, "RS256")
         (folder / "ring.json").write_text(json.dumps({"signing": ES256.key.kid, "keys": {}}))
         await server.logs('"keys_changed"', times=2)
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with server.client() as client:
             for _ in range(8):
                 answer = await client.get(PATH, headers={"Connection": "close"})
                 assert [key["kid"] for key in answer.json()["keys"]] == [ES256.key.kid, RS256.key.kid]

@@ -139,6 +139,7 @@ async def everywhere(fleet: Fleet, http: httpx.AsyncClient, kid: str) -> None:
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.repeated
 async def test_nobody_notices_a_rotation(fleet: Fleet, tmp_path: Path) -> None:
     """HS256 old to new, HS256 to ES256, ES256 one key to another: no failed verify or refresh, no session lost."""
     operator = Operator(tmp_path / "keys", JWT_ALGORITHM="ES256")

@@ -18,7 +18,7 @@ PASSWORD = "the password of this test"
 async def run_everything(server: Server, name: str) -> list[str]:
     """Each endpoint, right and wrong; returns every secret that went over the wire."""
     credentials = {"username": name, "password": PASSWORD}
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with server.client() as client:
         await client.post("/auth/signup", json=credentials)
         await client.post("/auth/signup", json=credentials)
         await client.post("/auth/login", json={**credentials, "password": PASSWORD + "!"})
@@ -164,7 +164,7 @@ async def test_what_a_terminal_obeys_or_a_reader_cannot_see_is_escaped(
 async def test_on_a_console_a_line_is_an_event_with_its_members(mariadb: LocalDatabase, tmp_path: Path) -> None:
     """REQUIREMENTS 63."""
     with Server(mariadb.url, tmp_path, LOG_FORMAT="console") as server:
-        async with httpx.AsyncClient(base_url=server.url, headers={"X-Request-ID": "trace-1"}) as client:
+        async with server.client(headers={"X-Request-ID": "trace-1"}) as client:
             for name in ("nobody", "two words", 'x"\nlogin_succeeded username=forged\x9b'):
                 await client.post("/auth/login", json={"username": name, "password": PASSWORD})
     text = server.log.read_text()

@@ -28,6 +28,7 @@ async def live(process: asgi.Process, name: str) -> None:
     assert (await process.post("/auth/login", {**credentials, "password": "not the right one"})).status == 401
 
 
+@pytest.mark.repeated
 async def test_a_session_that_is_over_leaves_nothing_in_memory(
     settings: Settings, new_name: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ async def ask_each(server: Server, folder: Path, path: str, status: str, headers
     workers = {pid: counted_by(pid, folder, status) for pid in workers_of(server)}
     one_each = httpx.Limits(max_keepalive_connections=0)
     sent = 0
-    async with httpx.AsyncClient(base_url=server.url, timeout=30, limits=one_each) as client, asyncio.timeout(20):
+    async with server.client(limits=one_each) as client, asyncio.timeout(20):
         while sent < 50 or any(counted_by(pid, folder, status) == before for pid, before in workers.items()):
             answers = await asyncio.gather(*(client.get(path, headers=headers) for _ in range(10)))
             assert {str(answer.status_code) for answer in answers} == {status}
@@ -159,7 +159,7 @@ async def test_hostile_paths_and_methods_make_no_series(lone: tuple[Server, int]
     preflight = {"Origin": "https://app.example"}
 
     async def storm(word: str, *methods: str) -> dict[Series, float]:
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with server.client() as client:
             answers = [
                 *[await client.get(f"/{word}/{number}") for number in range(5)],
                 *[await client.delete(f"/auth/sessions/{word}-{number}") for number in range(5)],
@@ -189,7 +189,7 @@ async def test_events_are_counted_though_the_log_does_not_show_them(
     credentials = {"username": new_name(), "password": PASSWORD}
     at_start = await until(port, lambda found: total(found, "mstack_auth_ready") == 1)
     assert ("mstack_auth_events_total", frozenset({("event", "refresh_token_reused")})) in at_start
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with server.client() as client:
         await client.post("/auth/signup", json=credentials)
         for _ in range(3):
             await client.post("/auth/login", json={**credentials, "password": "wrong password"})

@@ -1,7 +1,6 @@
 """The OpenAPI document, and a service that does as it says: Schemathesis tries to find where not."""
 
 import json
-import os
 import re
 import subprocess
 from importlib.metadata import PackageNotFoundError
@@ -22,7 +21,7 @@ from service.web.operation import Operation
 from service.web.payload import encode
 from tests.conformance import operations
 from tests.conftest import StartClient
-from tests.server import CLIENT_SECRET, ROOT, TOOLS, Server
+from tests.server import CLIENT_SECRET, ROOT, TOOLS, Server, untraced
 
 CASES = 5  # at most, of each operation in the phases that make them up; the others enumerate theirs
 
@@ -144,7 +143,7 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_tell(mariadb: L
         own = {"SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks", "PYTHONPATH": str(ROOT), "SERVICE_URL": server.url}
         done = subprocess.run(
             [str(TOOLS / "schemathesis"), "run", f"{server.url}/openapi.json", *how, *where],
-            cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True, timeout=120, check=False,
+            cwd=tmp_path, env={**untraced(), **own}, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         found = json.loads(report.read_text())

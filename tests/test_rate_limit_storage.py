@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from service.localdb import LocalDatabase
@@ -33,7 +32,7 @@ async def test_processes_that_share_a_redis_count_together(
     other = Server(mariadb.url, tmp_path, RATE_LIMIT_LOGIN_NAME="6/15m", RATE_LIMIT_STORAGE=redis.url)
     async with start(limits=shared) as one:
         with other:
-            async with httpx.AsyncClient(base_url=other.url, timeout=30) as two:
+            async with other.client() as two:
                 assert [*await statuses(one, 3, name), *await statuses(two, 2, name)] == [401] * 5
                 assert await statuses(two, 1, name, PASSWORD) == [200]
                 assert [*await statuses(one, 3, name), *await statuses(two, 3, name)] == [401] * 6
@@ -135,7 +134,7 @@ async def test_a_service_starts_without_its_redis(
     redis.kill()
     settings = {"RATE_LIMIT_STORAGE": redis.url.replace("//", "//:a-password@"), "RATE_LIMIT_LOGIN_NAME": "1/15m"}
     with Server(mariadb.url, tmp_path, **settings) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        async with server.client() as client:
             assert await statuses(client, 3, name) == [401] * 3
         await server.logs(LOST)
         log = server.log.read_text()

@@ -5,6 +5,7 @@ from tests import rehearsal
 from tests.server import Server
 
 
+@pytest.mark.repeated
 async def test_the_whole_job_is_done_for_names_in_20_scripts_and_nothing_is_lost(server: Server, sql: Cursor) -> None:
     """REQUIREMENTS 47, 48, 51."""
     counts = await rehearsal.rehearse(server.url, 40)

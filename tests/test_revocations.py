@@ -34,7 +34,7 @@ def second(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 async def other(second: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=second.url, timeout=30) as http:
+    async with second.client() as http:
         yield http
 
 
@@ -91,6 +91,7 @@ async def test_every_end_of_a_session_ends_its_access_tokens_here_and_elsewhere(
     assert await is_over(client, pair)
 
 
+@pytest.mark.repeated
 async def test_of_1000_logouts_none_is_noticed_late_by_another_process(
     client: httpx.AsyncClient, other: httpx.AsyncClient, tokens: Pair, name: str, sql: Cursor
 ) -> None:

@@ -419,6 +419,7 @@ def game(world: World, kind: type[Model] = Model) -> type[Game]:
     return type("Game", (Game,), {"world": world, "kind": kind})
 
 
+@pytest.mark.repeated
 def test_two_processes_answer_as_the_model_whatever_is_done_to_sessions(world: World) -> None:
     """REQUIREMENTS 21, 23, 26, 27, 28, 29, 30, 31; DESIGN section 3."""
     run_state_machine_as_test(game(world), settings=hypothesis.settings(SHORT, max_examples=40))
@@ -452,6 +453,7 @@ class Lavish(Model):
         return user.sessions[-1]
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("kind", [Forgiving, Telepathic, Lavish])
 def test_a_model_that_is_nearly_right_is_found_out(world: World, kind: type[Model]) -> None:
     """As soon as one game shows it; the shortest is not looked for."""

@@ -10,14 +10,12 @@ import pytest
 
 from bench.faults import graph
 from bench.faults.growth import Fault, Sample, Seen, line
-from tests.server import ROOT, environment
+from tests.server import ROOT, untraced
 
 
 def test_a_quick_soak_keeps_every_promise_and_draws_what_it_saw(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.faults.soak", "--quick", "--into", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=untraced(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     found = json.loads((tmp_path / "soak.json").read_text(), parse_constant=pytest.fail)

@@ -314,6 +314,7 @@ def server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @each_mode
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.repeated
 async def test_every_hostile_token_is_a_401_everywhere(client: httpx.AsyncClient, family: Family, mode: Mode) -> None:
     """REQUIREMENTS 1-4, 8-12, 15-19, 23, 25: the code `session_revoked` would say that a signature was believed."""
     known = await client.get("/auth/verify", headers={"Authorization": f"Bearer {mode.token(ACCESS)}"})
@@ -454,6 +455,7 @@ async def test_a_token_of_a_megabyte_is_refused_in_bounded_time(client: httpx.As
         assert answer.status_code == 413
 
 
+@pytest.mark.repeated
 def test_remembered_access_tokens_take_bounded_memory() -> None:
     """As many as are remembered, and then three times as many more."""
     fresh = Tokens(KeyRing(HS256.key), access_lifetime=300)
