@@ -29,7 +29,7 @@ def warm_up(plan: Plan) -> list[int]:
 def crowd(plan: Plan) -> Iterator[Figure]:
     """Logins a second of what bcrypt does, while 1,000 clients want in at once; and how soon the others hear a 503."""
     allow_open_files(CLIENTS + SPARE_FILES)
-    limit, seconds = bcrypt_rate(plan.hashing // 2), max(6, plan.hashing)  # some logins, on a busy machine too
+    limit, seconds = bcrypt_rate(plan.hashing // 2), max(10, plan.hashing)  # some logins, on a busy machine too
     # uvicorn would close the connections of those that wait for more than five seconds.
     with Server(SERVICE, BOTH, plan.settings, "--timeout-keep-alive", "60") as service:
         command = [sys.executable, "-m", "bench.crowd", service.url, str(plan.folder / "logins"), str(seconds)]

@@ -27,6 +27,7 @@ TOOLS = Path(sys.executable).parent
 SECRET = "a-secret-for-tests-only-0123456789abcdef"
 CLIENT_SECRET = "a-client-secret-for-tests-only.0123456789~_-"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx reads all authorities of the web for each client: 60 ms
+KEPT = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2)  # uvicorn keeps them for 5 s
 ISSUER = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)  # signs as a service of the tests does
 
 
@@ -122,6 +123,7 @@ class Server:
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         """An HTTP client of it, over sockets."""
+        options = {"limits": KEPT, **options}
         return httpx.AsyncClient(base_url=self.url, timeout=30, verify=NO_TLS, **options)
 
     async def logs(self, text: str, *, times: int = 1, seconds: float = 20) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,11 +98,14 @@ def test_users_and_secret_stay_between_runs_and_nothing_is_left_running(tmp_path
     assert len((folder / "jwt-secret").read_text()) == 64
 
 
-def test_a_stop_while_the_database_starts_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tenths", range(4))
+def test_a_stop_while_the_database_starts_leaves_nothing_running(tmp_path: Path, new_data: Path, tenths: int) -> None:
+    shutil.copytree(new_data / "data", tmp_path / "dev" / "mariadb" / "data")
     dev = Dev(tmp_path / "dev")
     while not servers_in(tmp_path / "dev"):
         assert dev.process.poll() is None
         time.sleep(0.01)
+    time.sleep(tenths / 10)
     assert dev.stop(signal.SIGTERM) == 0
     assert servers_in(tmp_path / "dev") == []
 

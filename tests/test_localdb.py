@@ -1,10 +1,8 @@
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pymysql
@@ -104,22 +102,6 @@ def test_a_server_that_outlived_its_killed_owner_is_ended_first(tmp_path: Path) 
     with local_database(tmp_path / "db") as database:
         assert query(database, "select 1") == ((1,),)
         assert database.pid != pid
-
-
-def test_a_server_that_is_still_starting_is_ended_at_once(tmp_path: Path, new_data: Path) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    for tenths in range(1, 5):
-        folder = tmp_path / str(tenths)
-        shutil.copytree(new_data / "data", folder / "data")
-        signal.setitimer(signal.ITIMER_REAL, tenths / 10)
-        began = time.monotonic()
-        with pytest.raises(KeyboardInterrupt), local_database(folder):
-            signal.pause()
-        assert time.monotonic() - began < localdb._STOP_TIMEOUT / 2
-    signal.signal(signal.SIGALRM, before)
 
 
 def test_an_account_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ async def test_a_stop_during_20_logins_gives_each_client_a_whole_answer_or_a_clo
     arguments: tuple[str, ...],
 ) -> None:
     credentials = {"username": new_name(), "password": PASSWORD}
-    with Server(mariadb.url, tmp_path, *arguments, BCRYPT_ROUNDS="11") as server:
+    with Server(mariadb.url, tmp_path, *arguments, BCRYPT_ROUNDS="10") as server:
         async with server.client() as client:
             await client.post("/auth/signup", json=credentials)
             first_answer = asyncio.Event()
