@@ -42,7 +42,6 @@ class LocalDatabase:
         self.socket = self._runtime / "mariadb.sock"
         self._password = secrets.token_hex(16)
         self.port = self.pid = 0
-        self._is_up = False
 
     @property
     def url(self) -> str:

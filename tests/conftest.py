@@ -31,9 +31,7 @@ StartClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Runs the hundreds of examples of a test without coverage, whose tracing takes as long again on Python 3.11."""
     traced = coverage.Coverage.current()
-    function = getattr(item, "obj", None)
-    is_repeated = getattr(function, "is_hypothesis_test", False) or item.get_closest_marker("repeated")
-    if traced is None or not is_repeated:
+    if traced is None or not {"hypothesis", "repeated"} & {mark.name for mark in item.iter_markers()}:
         return (yield)
     traced.stop()
     try:

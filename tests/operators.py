@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,15 @@ from click.testing import CliRunner
 
 from service.cli import main
 from tests.server import ROOT, TOOLS, environment
+
+
+def _invoke(arguments: Sequence[str], settings: dict[str, str], code: int, stdin: str | bytes = "") -> tuple[str, str]:
+    """What a command writes on standard output and standard error that ends with `code`, in this process."""
+    missing = dict.fromkeys(os.environ.keys() - environment().keys())
+    done = CliRunner().invoke(main, arguments, input=stdin, env={**missing, **settings})
+    assert isinstance(done.exception, SystemExit | None), done.exception
+    assert done.exit_code == code, done.output
+    return done.stdout.strip(), done.stderr
 
 
 class Operator:
@@ -22,12 +32,8 @@ class Operator:
 
     def run(self, *arguments: str, code: int = 0, **settings: str) -> str:
         """What a command that ends with `code` prints; in this very process, since there are many."""
-        missing = dict.fromkeys(os.environ.keys() - environment().keys())
-        done = CliRunner().invoke(main, ["keys", *arguments], env={**missing, **self._settings, **settings})
-        self.err = done.stderr
-        assert isinstance(done.exception, SystemExit | None), done.exception
-        assert done.exit_code == code, done.output
-        return done.stdout.strip()
+        out, self.err = _invoke(["keys", *arguments], {**self._settings, **settings}, code)
+        return out
 
     def listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.run("list", "--json"))
@@ -63,11 +69,8 @@ class Administrator:
 
     def invoke(self, *arguments: str, code: int, stdin: str | bytes = "") -> str:
         """As `run`, in this very process: for what ends soon, and is many."""
-        done = CliRunner().invoke(main, arguments, input=stdin, env=self._settings)
-        self.err = done.stderr
-        assert isinstance(done.exception, SystemExit | None), done.exception
-        assert done.exit_code == code, done.output
-        return done.stdout.strip()
+        out, self.err = _invoke(arguments, self._settings, code, stdin)
+        return out
 
     def json(self, *arguments: str, code: int = 0, stdin: str | bytes = "", **settings: str) -> Any:
         """What a program reads of a command."""

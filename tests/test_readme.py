@@ -75,7 +75,7 @@ def test_running_it_by_hand_and_by_procfile_works_as_printed(clone: Path, bare_m
     [sql] = [text for language, text in found if language == "sql"]
     install, migrate, serve, rollback = [text for language, text in found if language == "sh"]
     as_root(bare_mariadb, *(statement for statement in sql.split(";") if statement.strip()))
-    env = environment(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_QUIET="1", PIP_NO_COMPILE="1")
+    env = environment(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_QUIET="1")
 
     def run(script: str) -> str:
         done = subprocess.run(
