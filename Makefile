@@ -2,6 +2,8 @@
 # make faults, make soak, make cluster: what is lost when something breaks, in half an hour of that, and on three nodes.
 PYTHON ?= python3
 export PYTHON
+# Each run here starts the same modules hundreds of times; where compiling is forbidden, each start compiles them again.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 .PHONY: dev test bench faults soak cluster
