@@ -74,6 +74,7 @@ class LocalDatabase:
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             self.pid = self._process.pid
+            self._pid_file.write_text(str(self.pid))  # as the server does, but only once it is up
             self._is_up = self._answers()
             if self._is_up:
                 self.port = port
@@ -109,15 +110,18 @@ class LocalDatabase:
         """A server whose owner was killed still holds the data."""
         with suppress(OSError, ValueError):
             pid = int(self._pid_file.read_text())
-            command = [mariadb.program("ps"), "-wwo", "command=", "-p", str(pid)]
-            shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-            if f"--datadir={self._data}" not in shown:
-                return
-            os.kill(pid, signal.SIGCONT)
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + _STOP_TIMEOUT
-            while self._pid_file.exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                deadline = time.monotonic() + _STOP_TIMEOUT
+                if self._is_ours(pid):
+                    os.kill(pid, signal.SIGCONT)
+                    os.kill(pid, number)
+                while self._is_ours(pid) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+
+    def _is_ours(self, pid: int) -> bool:
+        command = [mariadb.program("ps"), "-wwo", "command=", "-p", str(pid)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return f"--datadir={self._data}" in shown
 
     def _answers(self) -> bool:
         """Waits for the server's greeting, which comes only when its init file was carried out."""

@@ -104,6 +104,18 @@ def test_a_server_that_outlived_its_killed_owner_is_ended_first(tmp_path: Path) 
         assert database.pid != pid
 
 
+def test_a_server_that_was_still_starting_when_its_owner_was_killed_is_ended_first(tmp_path: Path) -> None:
+    with local_database(tmp_path / "db"):
+        pass
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom service.localdb import LocalDatabase, local_database\n"
+        "LocalDatabase._answers = lambda _: os.kill(os.getpid(), 9)\nlocal_database(Path(sys.argv[1])).__enter__()"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "db")], cwd=ROOT, check=False)
+    with local_database(tmp_path / "db") as database:
+        assert query(database, "select 1") == ((1,),)
+
+
 def test_an_account_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4294967)
     with pytest.raises(LocalDatabaseError, match="4294967"):
