@@ -1,5 +1,6 @@
 """The operator of a service: `mstack-auth`, run as he runs it."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -20,6 +21,14 @@ def _invoke(arguments: Sequence[str], settings: dict[str, str], code: int, stdin
     assert isinstance(done.exception, SystemExit | None), done.exception
     assert done.exit_code == code, done.output
     return done.stdout.strip(), done.stderr
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Operator:
@@ -59,18 +68,20 @@ class Administrator:
         )
 
     def run(self, *arguments: str, code: int = 0, stdin: str | bytes = "", **settings: str) -> str:
-        """What a command that ends with `code` prints."""
+        """What a command that ends with `code` prints; in this very process, but below an event loop."""
+        if _in_event_loop():
+            return self.run_apart(*arguments, code=code, stdin=stdin, **settings)
+        out, self.err = _invoke(arguments, {**self._settings, **settings}, code, stdin)
+        return out
+
+    def run_apart(self, *arguments: str, code: int = 0, stdin: str | bytes = "", **settings: str) -> str:
+        """As `run`, in a process of its own: for what asks for real descriptors."""
         process = self.start(*arguments, **settings)
         out, err = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, timeout=60)
         self.err = err.decode()
         assert process.returncode == code, out.decode() + self.err
         assert "Traceback" not in self.err
         return out.decode().strip()
-
-    def invoke(self, *arguments: str, code: int, stdin: str | bytes = "") -> str:
-        """As `run`, in this very process: for what ends soon, and is many."""
-        out, self.err = _invoke(arguments, self._settings, code, stdin)
-        return out
 
     def json(self, *arguments: str, code: int = 0, stdin: str | bytes = "", **settings: str) -> Any:
         """What a program reads of a command."""

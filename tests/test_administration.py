@@ -76,7 +76,7 @@ async def test_a_user_who_is_created_logs_in(
 def test_a_user_who_can_not_be_is_refused(
     admin: Administrator, name: str, password: str | bytes, code: int, said: str, taken: str
 ) -> None:
-    admin.invoke("users", "create", name.format(taken=taken), code=code, stdin=password)
+    admin.run("users", "create", name.format(taken=taken), code=code, stdin=password)
     assert admin.err.startswith(f"Error: {said}")
     assert admin.err.count("\n") == 1
 
@@ -154,7 +154,7 @@ def test_users_are_listed_a_page_at_a_time(own_mariadb: LocalDatabase) -> None:
             break
     assert seen == [f"Жук-{number}" for number in range(1, 1004)]
     assert page["users"][0]["created_at"] == 1706702400
-    heads, row = admin.run("users", "list", "--limit", "1", PYTHONIOENCODING="latin-1").splitlines()
+    heads, row = admin.run_apart("users", "list", "--limit", "1", PYTHONIOENCODING="latin-1").splitlines()
     assert heads.split() == ["USERNAME", "REGISTERED", "ID"]
     assert row.split()[:2] == ["\\u0416\\u0443\\u043a-1", "2024-01-31T12:00:00Z"]
     assert admin.err == "There are more: --after \\u0416\\u0443\\u043a-1\n"
@@ -233,7 +233,7 @@ async def test_a_session_that_is_revoked_ends_on_a_running_service_and_no_other_
 def test_an_unknown_user_or_session_is_told_apart_from_wrong_usage(
     admin: Administrator, arguments: list[str], code: int
 ) -> None:
-    assert admin.invoke(*arguments, code=code, stdin=PASSWORD) == ""
+    assert admin.run(*arguments, code=code, stdin=PASSWORD) == ""
     assert "Error: " in admin.err
 
 
@@ -274,7 +274,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_without_a_database_a_command_says_so_in_one_line(command: list[str]) -> None:
     admin = Administrator(NOWHERE.format(free_port()))
-    assert admin.invoke(*command, code=3, stdin=PASSWORD) == ""
+    assert admin.run(*command, code=3, stdin=PASSWORD) == ""
     assert admin.err == "Error: the database can't be had: Can't connect to MySQL server on '127.0.0.1'\n"
 
 

@@ -40,7 +40,8 @@ def outcome(imported: int, already_there: int, refused: int, *, dry_run: bool = 
 
 
 def import_csv(admin: Administrator, text: str | bytes, *options: str, code: int = 0) -> dict[str, object]:
-    found: dict[str, object] = admin.json("users", "import", "-", "--format", "csv", *options, code=code, stdin=text)
+    shown = admin.run_apart("users", "import", "-", "--format", "csv", "--json", *options, code=code, stdin=text)
+    found: dict[str, object] = json.loads(shown)
     return found
 
 
@@ -162,7 +163,7 @@ def test_bad_json_lines_are_refused_with_their_reasons(admin: Administrator, new
         b'"' + b"x" * 3_000_000 + b'"': "it is longer than 65536 bytes",
     }
     lines = b"\n".join([*bad, b"  ", good.encode()])
-    found = admin.json("users", "import", "-", "--format", "jsonl", code=1, stdin=lines)
+    found = json.loads(admin.run_apart("users", "import", "-", "--format", "jsonl", "--json", code=1, stdin=lines))
     assert found == outcome(1, 0, len(bad))
     for (where, reason), expected in zip(refusals(admin).items(), enumerate(bad.values(), 1), strict=True):
         assert where == f"line {expected[0]}"
@@ -212,7 +213,7 @@ def test_a_name_belongs_to_whoever_has_it_or_comes_first(admin: Administrator, n
 
 
 def test_only_the_first_refusals_are_shown_where_no_file_is_named(admin: Administrator) -> None:
-    admin.run("users", "import", "-", "--format", "csv", code=1, stdin=HEADER + "x\n" * 2500)
+    admin.run_apart("users", "import", "-", "--format", "csv", code=1, stdin=HEADER + "x\n" * 2500)
     lines = admin.err.splitlines()
     assert len(lines) == 21
     assert lines[0] == "line 2: it has 1 columns, and the header 2"
@@ -257,14 +258,14 @@ def test_a_source_that_is_none_is_wrong_usage(
 ) -> None:
     file = tmp_path / "users"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
-    admin.invoke("users", "import", *(each.format(file=file) for each in arguments), code=2)
+    admin.run("users", "import", *(each.format(file=file) for each in arguments), code=2)
     assert f"Error: {said}" in admin.err
 
 
 def test_the_report_never_overwrites_the_file(admin: Administrator, tmp_path: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text(HEADER)
-    admin.invoke("users", "import", str(file), "--report", str(file), code=2)
+    admin.run("users", "import", str(file), "--report", str(file), code=2)
     assert file.read_text() == HEADER
 
 
@@ -474,7 +475,7 @@ def test_a_table_that_can_not_be_read_is_one_line(
         ("other", 3, "Unknown column 'username' in "),
         ("bits", 2, "its column id holds neither numbers nor text"),
     ]:
-        admin.invoke("users", "import", "--from-mysql", url, "--table", table, code=code)
+        admin.run("users", "import", "--from-mysql", url, "--table", table, code=code)
         assert said in admin.err
-    admin.invoke("users", "import", "--from-mysql", url.replace("auth:", "auth:x"), code=3)
+    admin.run("users", "import", "--from-mysql", url.replace("auth:", "auth:x"), code=3)
     assert "Access denied for user 'auth'" in admin.err
