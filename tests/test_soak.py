@@ -43,9 +43,17 @@ def test_what_rises_more_than_its_noise_explains_is_growth() -> None:
     assert line([part + minute / 4 for minute, part in enumerate(noise)]).grows
 
 
+def test_what_each_fault_takes_for_its_minute_hides_no_growth() -> None:
+    a_cycle = [5.0, 11.0, 5.0, 6.0, 11.0, 11.0, 11.0, 11.0, 11.0, 2.0, 6.0]
+    one_more = [*a_cycle, *(taken + 1 for taken in a_cycle)]
+    assert not line(one_more).grows
+    assert line(one_more, cycle=11).grows
+    assert not line(a_cycle * 2, cycle=11).grows
+
+
 def held(minutes: int, files: list[int], bytes_a_minute: int = 0) -> Seen:
     """Twelve samples a minute."""
-    seen = Seen(warm_up=11 * 60)
+    seen = Seen(cycle=11, warm_up=11 * 60)
     for number in range(minutes * 12):
         minute = number // 12
         seen.samples.append(Sample(number * 5.0, 60_000_000 + minute * bytes_a_minute, files[minute], 11))
@@ -64,8 +72,8 @@ def test_memory_that_goes_on_rising_is_growth_and_what_an_allocator_takes_late_i
     assert list(held(33, [20] * 33, 60_000).growth()) == ["MB of memory: +1.26 is growth"]
 
 
-def test_a_soak_that_saw_nothing_after_its_warm_up_shows_nothing() -> None:
-    assert list(held(11, [20] * 11).growth()) == ["nothing was seen after the first 660 s"]
+def test_a_soak_that_saw_no_fault_twice_after_its_warm_up_shows_nothing() -> None:
+    assert list(held(22, [20] * 22).growth()) == ["too little was seen after the first 660 s"]
 
 
 def test_what_was_seen_is_kept_a_line_a_fault(tmp_path: Path) -> None:

@@ -52,22 +52,31 @@ class Line:
         return self.rise > CERTAIN * self.error
 
 
-def line(values: Sequence[float]) -> Line:
-    """Of least squares. Raises StatisticsError for fewer than two values."""
-    places = range(len(values))
-    slope, start = linear_regression(places, values)
-    rise = slope * (len(values) - 1)
-    if len(values) == 2:
-        return Line(rise, 0.0)
-    squares = sum((value - start - slope * place) ** 2 for place, value in zip(places, values, strict=True))
-    spread = sum((place - fmean(places)) ** 2 for place in places)
-    return Line(rise, (squares / (len(values) - 2) / spread) ** 0.5 * (len(values) - 1))
+def line(values: Sequence[float], cycle: int = 1) -> Line:
+    """Of least squares. What returns every `cycle` values, as the faults do, is neither rise nor noise.
+
+    Raises StatisticsError for `cycle` values or fewer.
+    """
+    places = _apart(range(len(values)), cycle)
+    parts = _apart(values, cycle)
+    slope, _ = linear_regression(places, parts, proportional=True)
+    squares = sum((part - slope * place) ** 2 for place, part in zip(places, parts, strict=True))
+    spread = sum(place**2 for place in places)
+    noise = squares / max(1, len(values) - cycle - 1)
+    return Line(slope * (len(values) - 1), (noise / spread) ** 0.5 * (len(values) - 1))
+
+
+def _apart(values: Sequence[float], cycle: int) -> list[float]:
+    """Each value less the mean of those at the same place of the cycle."""
+    means = [fmean(values[place::cycle]) for place in range(min(cycle, len(values)))]
+    return [value - means[place % cycle] for place, value in enumerate(values)]
 
 
 @dataclass(slots=True)
 class Seen:
-    """In the order of time. What grows in the `warm_up`, so many seconds, is no growth."""
+    """In the order of time; faults return after `cycle` minutes. What grows in the `warm_up`, seconds, is no growth."""
 
+    cycle: int
     warm_up: float
     samples: list[Sample] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -76,19 +85,20 @@ class Seen:
         """Through the medians of each minute after the warm-up; of memory in MB, and of descriptors."""
         samples = [sample for sample in self.samples if sample.at >= self.warm_up]
         minutes = [list(group) for _, group in groupby(samples, key=lambda sample: sample.at // MINUTE)]
-        if len(minutes) < 2:
+        if len(minutes) <= self.cycle:
             return {}
-        return {
-            "MB of memory": line([median(each.memory for each in minute) / 1e6 for minute in minutes]),
-            "open files": line([median(each.files for each in minute) for minute in minutes]),
-            "connections": line([median(each.connections for each in minute) for minute in minutes]),
+        values = {
+            "MB of memory": [median(each.memory for each in minute) / 1e6 for minute in minutes],
+            "open files": [median(each.files for each in minute) for minute in minutes],
+            "connections": [median(each.connections for each in minute) for minute in minutes],
         }
+        return {what: line(medians, self.cycle) for what, medians in values.items()}
 
     def growth(self) -> Iterator[str]:
         """What grew, in words."""
         lines = self.lines()
         if not lines:
-            yield f"nothing was seen after the first {self.warm_up:.0f} s"
+            yield f"too little was seen after the first {self.warm_up:.0f} s"
         for what, found in lines.items():
             if found.grows and found.rise > SMALLEST.get(what, 0):
                 yield f"{what}: {found.rise:+.2f} is growth"

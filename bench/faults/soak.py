@@ -42,7 +42,7 @@ FAULTS: dict[str, Callable[[Experiment[LocalDatabase]], Awaitable[None]]] = {
     "impatient-clients": processes.impatient_clients,
 }
 QUICK = 4  # of them
-LEAST = 2 * len(FAULTS)  # minutes: the first of each are the warm-up
+LEAST = 3 * len(FAULTS)  # minutes: the first of each are the warm-up, and each is compared with its next
 SETTINGS = {"JWT_EXPIRY": "4m"}  # an ended session takes memory for ten minutes then, which is less than a cycle
 LATELY = 200.0  # seconds; the access tokens of sessions that ended since then have not expired
 ASKED = 100  # of the sessions that ended lately, after each fault
@@ -54,9 +54,7 @@ NAME, PICTURE = "soak.json", "pictures/soak.svg"
 def main() -> int:
     """Returns 1 when a promise was broken, something grew or a fault was none, and 2 for a bad command."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults.soak", description=__doc__)
-    parser.add_argument(
-        "--minutes", type=int, default=3 * len(FAULTS), metavar="N", help=f"{LEAST} or more; default 33"
-    )
+    parser.add_argument("--minutes", type=int, default=LEAST, metavar="N", help=f"{LEAST}, the default, or more")
     parser.add_argument("--quick", action="store_true", help="a few short faults, to see that it works")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help=f"keeps {NAME} and its picture there")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keeps the journals and the log there")
@@ -98,7 +96,7 @@ class Soak:
 
     def __init__(self, experiment: Experiment[LocalDatabase]) -> None:
         self.experiment = experiment
-        self.seen = Seen(warm_up=experiment.length(len(FAULTS) * EVERY, 0))
+        self.seen = Seen(len(FAULTS), warm_up=experiment.length(len(FAULTS) * EVERY, 0))
         self.troubles: list[str] = []
         self._began_at = time.monotonic()
 
