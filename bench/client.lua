@@ -1,10 +1,11 @@
--- What wrk sends: wrk ... -s client.lua URL -- MODE FILE
+-- What wrk sends: wrk ... -s client.lua URL -- MODE FILE SKIP
 --   verify   GET /auth/verify with the tokens in FILE in turn
 --   login    POST /auth/login, or signup, with the bodies in FILE in turn
 --   stay     POST /auth/refresh with the refresh tokens in FILE in turn, again and again
---   rotate   the same, but each goes on with the token that it was answered
+--   rotate   the same, but each goes on with the token that it was answered; in the end FILE has those not used yet
 --   fixed    GET the URL as it is
--- Prints one line of JSON when done: counts, and latencies in microseconds.
+-- The first SKIP lines are left out, but not by rotate. Prints one line of JSON when done: counts, and how many requests
+-- took how many microseconds.
 
 local mode, lines, at, last = "fixed", {}, 0, 0
 local json = { ["Content-Type"] = "application/json" }
@@ -17,6 +18,7 @@ function init(args)
             lines[last] = line
         end
     end
+    at = tonumber(args[3]) or 0
 end
 
 local function next_line()
@@ -36,6 +38,15 @@ end
 
 -- A function that takes answers costs wrk time, so only the mode that needs them has one.
 if os.getenv("BENCH_MODE") == "rotate" then
+    local threads = {}
+    function setup(thread)
+        table.insert(threads, thread)
+    end
+    local read = init
+    function init(args)
+        read(args)
+        at, file, unused = 0, args[2], lines
+    end
     -- Each answer brings the next token of its session; whose it was does not matter, there is one request a token.
     function request()
         at = at + 1
@@ -50,15 +61,26 @@ if os.getenv("BENCH_MODE") == "rotate" then
             lines[last] = token
         end
     end
+    function keep()
+        for _, thread in ipairs(threads) do
+            local places, left = {}, thread:get("unused")
+            for place in pairs(left) do table.insert(places, place) end
+            table.sort(places)
+            local out = assert(io.open(thread:get("file"), "w"))
+            for _, place in ipairs(places) do out:write(left[place], "\n") end
+            out:close()
+        end
+    end
 end
 
 function done(summary, latency, requests)
-    local errors, percentiles = summary.errors, {}
-    for place, percent in ipairs({ 50, 75, 90, 95, 99, 99.9, 99.99 }) do
-        percentiles[place] = string.format('"%g":%d', percent, latency:percentile(percent))
+    if keep then keep() end
+    local errors, times = summary.errors, {}
+    for place = 1, #latency do
+        times[place] = string.format("[%d,%d]", latency(place))
     end
     io.write(string.format(
-        '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"worst":%d,"percentiles":{%s}}\n',
+        '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"times":[%s]}\n',
         summary.requests, summary.duration, errors.status, errors.connect + errors.read + errors.write + errors.timeout,
-        latency.max, table.concat(percentiles, ",")))
+        table.concat(times, ",")))
 end

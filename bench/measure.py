@@ -3,19 +3,22 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import cpu_seconds
+from bench.processes import await_rest
 from bench.seed import new_signups
 from bench.servers import BARE, REFERENCE, ROOT, SERVICE, Server
-from bench.wrk import Load, finished, started, wrk
+from bench.turns import Side, take_turns
+from bench.wrk import Answers, Load, finished, started, wrk
 
 CORES = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CORES[0]}, {CORES[-1]}  # the service's core, and the one of wrk and the database
 BOTH = set(CORES)
 CLIENTS = (8, 64)
+STORM, RISE = 5, 0.5  # seconds of logins, and until they keep all cores busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,6 @@ class Plan:
     folder: Path
     settings: dict[str, str]
     seconds: int
-    fresh_sessions: Iterator[Path]  # some at a time, that nobody has refreshed yet
     database: int  # its process
     quick: bool = False  # to see that it works: with less of what takes long to prepare
 
@@ -55,29 +57,46 @@ class Plan:
         """Seconds of a load that hashes: of the few hashes a second, wrk doesn't count those that its end cuts off."""
         return (2 if self.quick else 4) * self.seconds
 
+    def warm_up(self, *sides: Side) -> None:
+        """A second of each that does not count, but where a run is quick."""
+        if not self.quick:
+            for side in sides:
+                side.warm_up()
+
+    def compare(self, *sides: Side) -> None:
+        """Warm, and in turns."""
+        self.warm_up(*sides)
+        take_turns(sides, self.seconds)
+
 
 def verify(plan: Plan) -> Iterator[Figure]:
     """Tokens a second on one core, of what uvicorn gives with a fixed answer."""
     with Server(BARE, OURS, {}) as bare, Server(SERVICE, OURS, plan.settings) as service:
-        limit = wrk(bare.url, "fixed", seconds=plan.seconds, cores=THEIRS).per_second
-        for name, file, target in (("verify, distinct tokens", "access", 0.42), ("verify, one token", "one", 0.55)):
-            load = wrk(service.url, "verify", plan.folder / file, seconds=plan.seconds, cores=THEIRS)
-            yield Figure(name, load.per_second, "/s", limit, load, at_least=target)
+        limit = Side(bare.url, "fixed", cores=THEIRS)
+        distinct = Side(service.url, "verify", plan.folder / "access", cores=THEIRS)
+        one = Side(service.url, "verify", plan.folder / "one", cores=THEIRS)
+        plan.compare(limit, distinct, one)
+    for name, side, target in (("verify, distinct tokens", distinct, 0.42), ("verify, one token", one, 0.55)):
+        load = side.load.with_failures_of(limit.load)
+        yield Figure(name, load.per_second, "/s", limit.load.per_second, load, at_least=target)
 
 
 def refresh(plan: Plan) -> Iterator[Figure]:
     """Refreshes a second on one core, of those of one look-up a request. Clients that stay, and clients that rotate."""
     with Server(REFERENCE, OURS, plan.settings) as reference, Server(SERVICE, OURS, plan.settings) as service:
-        for mode, name, target in (("stay", "refresh, staying", 1.8), ("rotate", "refresh, rotating", 1.3)):
-            loads = []
-            for server in (reference, service):
-                file = plan.folder / "refresh-stay" if mode == "stay" else next(plan.fresh_sessions)
-                before = cpu_seconds(plan.database)
-                loads.append(wrk(server.url, mode, file, seconds=plan.seconds, connections=64, cores=THEIRS))
-            cost = (cpu_seconds(plan.database) - before) / loads[1].requests * 1e6
-            yield Figure(name, loads[1].per_second, "/s", loads[0].per_second, loads[1], at_least=target)
-            yield Figure(f"{name}: p99 of p50", loads[1].p99, "ms", loads[1].p50, loads[1], at_most=5)
-            yield Figure(f"{name}: the database's CPU", cost, "us", None, loads[1])
+        for mode, name, target, files in (
+            ("stay", "refresh, staying", 1.8, ("stay", "stay")),
+            ("rotate", "refresh, rotating", 1.3, ("rotate-reference", "rotate-service")),
+        ):
+            limit, ours = (
+                Side(server.url, mode, plan.folder / file, cores=THEIRS, connections=64, process=plan.database)
+                for server, file in zip((reference, service), files, strict=True)
+            )
+            plan.compare(limit, ours)
+            load = ours.load.with_failures_of(limit.load)
+            yield Figure(name, load.per_second, "/s", limit.load.per_second, load, at_least=target)
+            yield Figure(f"{name}: p99 of p50", load.p99, "ms", load.p50, load, at_most=5)
+            yield Figure(f"{name}: the database's CPU", ours.cpu, "us", None, load)
 
 
 def login(plan: Plan) -> Iterator[Figure]:
@@ -104,20 +123,32 @@ def signup(plan: Plan) -> Iterator[Figure]:
 def isolation(plan: Plan) -> Iterator[Figure]:
     """The p99 of verify and of refresh while logins keep all cores busy, of the idle ones; and verify's throughput."""
     with Server(SERVICE, BOTH, plan.settings) as service:
-
-        def measure(mode: str, name: str) -> Load:
-            file = plan.folder / name
-            return wrk(service.url, mode, file, seconds=plan.seconds, connections=8, cores=THEIRS)
-
-        idle = measure("verify", "access"), measure("stay", "refresh-stay")
-        file, seconds = plan.folder / "logins", 2 * plan.seconds + 2
-        with started(service.url, "login", file, seconds=seconds, connections=8, cores=THEIRS) as storm:
-            busy = measure("verify", "access"), measure("stay", "refresh-stay")
-            logins = finished(storm, seconds)
-    for what, calm, load, most in (("verify", idle[0], busy[0], 3), ("refresh", idle[1], busy[1], 5)):
-        shown = load.with_failures_of(calm).with_failures_of(logins)
-        yield Figure(f"{what}'s p99 during logins", load.p99, "ms", calm.p99, shown, at_most=most, limit_load=calm)
-        yield Figure(f"{what} during logins", load.per_second, "/s", calm.per_second, load, at_least=0.6)
+        calm, busy = (
+            [
+                Side(service.url, mode, plan.folder / file, cores=THEIRS, connections=8)
+                for mode, file in (("verify", "access"), ("stay", "stay"))
+            ]
+            for _ in range(2)
+        )
+        for side in calm:
+            plan.warm_up(side)
+        logins = Answers()
+        for _ in range(1 + plan.seconds // 2):
+            for side in calm:
+                side.turn(1)
+            with started(
+                service.url, "login", plan.folder / "logins", seconds=STORM, connections=8, cores=THEIRS
+            ) as storm:
+                time.sleep(RISE)
+                for side in busy:
+                    side.turn(1)
+                logins += finished(storm, STORM)
+            await_rest(service.process.pid)  # of the hashes that nobody waits for any more
+    for what, idle, stormy, most in (("verify", calm[0], busy[0], 3), ("refresh", calm[1], busy[1], 5)):
+        load, limit = stormy.load, idle.load
+        shown = load.with_failures_of(limit).with_failures_of(logins.load)
+        yield Figure(f"{what}'s p99 during logins", load.p99, "ms", limit.p99, shown, at_most=most, limit_load=limit)
+        yield Figure(f"{what} during logins", load.per_second, "/s", limit.per_second, load, at_least=0.6)
 
 
 def bcrypt_rate(seconds: int) -> float:

@@ -12,18 +12,17 @@ from pathlib import Path
 from bench.measure import BOTH, OURS, THEIRS, Figure, Plan
 from bench.rows import add_expired, count_expired, databases, delete_expired, sizes
 from bench.sample import write_tokens
-from bench.scale import warm_up
 from bench.servers import ROOT, SERVICE, Server
-from bench.wrk import Load, pin, wrk
+from bench.turns import Side
+from bench.wrk import pin, wrk
 
 FASTEST, SLOWEST = 5_000, 1_000  # sessions a second that a purge deletes, and should
-SPARE = 3  # seconds that it may go on beside the load
+SPARE = 4  # seconds that it could go on, of which the load takes one
 USERS = 10_000  # whose sessions these are
 COMPARED = (
     ("verify with metrics", "verify", "access", "METRICS_PORT"),
-    ("refresh with a log", "stay", "refresh-stay", "LOG_LEVEL"),
-    ("refresh with metrics", "stay", "refresh-stay", "METRICS_PORT"),
-    ("login with limits", "login", "logins", "RATE_LIMITS"),
+    ("refresh with a log", "stay", "stay", "LOG_LEVEL"),
+    ("refresh with metrics", "stay", "stay", "METRICS_PORT"),
 )
 WITHOUT = {"METRICS_PORT": "0", "LOG_LEVEL": "CRITICAL", "RATE_LIMITS": "off"}
 
@@ -36,17 +35,28 @@ def operated() -> dict[str, str]:
 
 def operation(plan: Plan) -> Iterator[Figure]:
     """Verify, refresh and login with metrics, log or limits, of the same without any of them."""
+    without = {**plan.settings, **WITHOUT}
     for name, mode, file, setting in COMPARED[: 2 if plan.quick else None]:
-        cores, longer = (BOTH, 3) if mode == "login" else (OURS, 1)
-        without = {**plan.settings, **WITHOUT}
-        loads = []
-        for settings in (without, {**without, setting: plan.settings[setting]}):
-            with Server(SERVICE, cores, settings) as service:
-                for seconds in warm_up(plan):
-                    load = wrk(service.url, mode, plan.folder / file, seconds=longer * seconds, cores=THEIRS)
-            loads.append(load)
-        shown = loads[1].with_failures_of(loads[0])
-        yield Figure(name, loads[1].per_second, "/s", loads[0].per_second, shown)
+        with (
+            Server(SERVICE, OURS, without) as bare,
+            Server(SERVICE, OURS, {**without, setting: plan.settings[setting]}) as complete,
+        ):
+            limit, side = (Side(each.url, mode, plan.folder / file, cores=THEIRS) for each in (bare, complete))
+            plan.compare(limit, side)
+        load = side.load.with_failures_of(limit.load)
+        yield Figure(name, load.per_second, "/s", limit.load.per_second, load)
+    if not plan.quick:
+        yield _limits(plan, without)
+
+
+def _limits(plan: Plan, without: dict[str, str]) -> Figure:
+    """One after the other: the hashes that a short turn leaves behind would be the other's burden."""
+    loads = []
+    for settings in (without, {**without, "RATE_LIMITS": plan.settings["RATE_LIMITS"]}):
+        with Server(SERVICE, BOTH, settings) as service:
+            loads.append(wrk(service.url, "login", plan.folder / "logins", seconds=plan.hashing, cores=THEIRS))
+    limit, load = loads
+    return Figure("login with limits", load.per_second, "/s", limit.per_second, load.with_failures_of(limit))
 
 
 def purge(plan: Plan) -> Iterator[Figure]:
@@ -57,40 +67,42 @@ def purge(plan: Plan) -> Iterator[Figure]:
     size = sizes(quick=plan.quick)[-1]
     with databases(plan.folder / "rows", sizes(quick=plan.quick)) as urls:
         settings = {**plan.settings, "DATABASE_URL": urls[size]}
-
-        def rotate(seconds: int) -> Load:
-            return wrk(service.url, "rotate", file, seconds=seconds, connections=64, cores=THEIRS)
-
         file = plan.folder / f"rotate-{size}"
-        expired = FASTEST * (plan.seconds + SPARE)
-        add_expired(urls[size], expired, users=USERS)
+        write_tokens(file, urls[size], size, behind=0)
+        purged, lasted = 0, 0.0
         try:
             with Server(SERVICE, OURS, settings) as service:
-                for seconds in warm_up(plan):
-                    write_tokens(file, urls[size], size, behind=0)
-                    calm = rotate(seconds)
-                write_tokens(file, urls[size], size, behind=0)
-                with _purging(settings) as running:
-                    while count_expired(urls[size]) == expired and running.poll() is None:
-                        time.sleep(0.05)
-                    began = time.monotonic()
-                    busy = rotate(plan.seconds)
-                    is_over = running.poll() is not None
-                    running.send_signal(signal.SIGINT)
-                    output, _ = running.communicate(timeout=30)
-                lasted = time.monotonic() - began
+                # One file, of which each goes on with what the other left.
+                calm, busy = (Side(service.url, "rotate", file, cores=THEIRS, connections=64) for _ in range(2))
+                plan.warm_up(calm)
+                for _ in range(1 + plan.seconds // 2):
+                    calm.turn(1)
+                    sessions, seconds = _beside_a_purge(busy, settings, urls[size])
+                    purged += sessions
+                    lasted += seconds
         finally:
             delete_expired(urls[size])
+    load, limit = busy.load.with_failures_of(calm.load), calm.load
+    yield Figure("rotating's p99 during a purge", load.p99, "ms", limit.p99, load, at_most=1.5, limit_load=limit)
+    yield Figure("sessions purged meanwhile", purged / lasted, "/s", at_least=SLOWEST)
+
+
+def _beside_a_purge(side: Side, settings: dict[str, str], url: str) -> tuple[int, float]:
+    """A turn while sessions are deleted: how many, and in how many seconds. Raises RuntimeError where it ends first."""
+    expired = FASTEST * SPARE
+    add_expired(url, expired, users=USERS)
+    command = [*pin(OURS), str(Path(sys.executable).with_name("mstack-auth")), "purge", "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as running:
+        before = count_expired(url)
+        while count_expired(url) == before and running.poll() is None:
+            time.sleep(0.05)
+        began = time.monotonic()
+        side.turn(1)
+        is_over = running.poll() is not None
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate(timeout=30)
     if is_over:
         raise RuntimeError(f"the purge ended before the load: {output!r}")
-    per_second = json.loads(output)["sessions"] / lasted
-    load = busy.with_failures_of(calm)
-    yield Figure("rotating's p99 during a purge", busy.p99, "ms", calm.p99, load, at_most=1.5, limit_load=calm)
-    yield Figure("sessions purged meanwhile", per_second, "/s", at_least=SLOWEST)
-
-
-def _purging(settings: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [*pin(OURS), str(Path(sys.executable).with_name("mstack-auth")), "purge", "--json"]
-    return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    return json.loads(output)["sessions"], time.monotonic() - began

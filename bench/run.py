@@ -55,7 +55,8 @@ def _plan(seconds: int, *, quick: bool) -> Iterator[Plan]:
         migrate(database.url)
         folder = Path(name)
         seed(database.url, folder, users=1000, sessions=5_000 if quick else 20_000)
-        yield Plan(folder, settings, seconds, fresh_sessions(folder), database.pid, quick)
+        _divide(folder)
+        yield Plan(folder, settings, seconds, database.pid, quick)
 
 
 @contextmanager
@@ -70,16 +71,13 @@ def _rivals(plan: Plan, url: str) -> Iterator[tuple[Remote, Remote]]:
         yield ours, theirs
 
 
-def fresh_sessions(folder: Path) -> Iterator[Path]:
-    """Splits the refresh tokens: those that stay into one file, the others into slices, each to be used once."""
+def _divide(folder: Path) -> None:
+    """The refresh tokens: those that stay, and those that rotate, which only one side may do."""
     lines = (folder / "refresh").read_text().splitlines(keepends=True)
-    middle, slice_size = len(lines) // 2, 250
-    (folder / "refresh-stay").write_text("".join(lines[:middle]))
-
-    def slices() -> Iterator[Path]:
-        for start in range(middle, len(lines), slice_size):
-            path = folder / f"refresh-{start}"
-            path.write_text("".join(lines[start : start + slice_size]))
-            yield path
-
-    return slices()
+    middle, last = len(lines) // 2, len(lines) * 3 // 4
+    for name, part in (
+        ("stay", lines[:middle]),
+        ("rotate-reference", lines[middle:last]),
+        ("rotate-service", lines[last:]),
+    ):
+        (folder / name).write_text("".join(part))

@@ -12,18 +12,14 @@ from statistics import fmean
 from bench.crowd import CLIENTS
 from bench.held import answered, held
 from bench.measure import BOTH, CORES, OURS, THEIRS, Figure, Plan, bcrypt_rate
-from bench.processes import allow_open_files, await_rest, cpu_seconds, resident_bytes
+from bench.processes import allow_open_files, await_rest, resident_bytes
 from bench.rows import databases, sizes
 from bench.sample import bytes_a_session, write_tokens
 from bench.servers import ROOT, SERVICE, Server
+from bench.turns import Side
 from bench.wrk import Load, pin, wrk
 
 SPARE_FILES = 100  # for what else a process has open
-
-
-def warm_up(plan: Plan) -> list[int]:
-    """The seconds of each load in turn: only the last one counts."""
-    return [plan.seconds] if plan.quick else [1, plan.seconds]
 
 
 def crowd(plan: Plan) -> Iterator[Figure]:
@@ -53,18 +49,17 @@ def workers(plan: Plan) -> Iterator[Figure]:
     All workers have the one core that is not wrk's, in both cases: wrk is never in their way, both cores are busy
     alike, and 64 clients wait for answers. Workers with a core each would not even pay for switching between them.
     """
-    cost: dict[int, float] = {}
-    loads: dict[int, Load] = {}
-    for count in (1, 2):
-        with Server(SERVICE, OURS, plan.settings, "--workers", str(count)) as service:
+    with ExitStack() as stack:
+        sides = []
+        for count in ("1", "2"):
+            service = stack.enter_context(Server(SERVICE, OURS, plan.settings, "--workers", count))
             file, pid = plan.folder / "access", service.process.pid
             await_rest(pid)  # the first answer says nothing of the second worker
-            for seconds in warm_up(plan):
-                before = cpu_seconds(pid)
-                loads[count] = wrk(service.url, "verify", file, seconds=seconds, connections=64, cores=THEIRS)
-            cost[count] = (cpu_seconds(pid) - before) / loads[count].requests * 1e6
-    load = loads[2].with_failures_of(loads[1])
-    yield Figure("CPU a verify, two workers", cost[2], "us", cost[1], load, at_most=1.1)
+            sides.append(Side(service.url, "verify", file, cores=THEIRS, connections=64, process=pid))
+        plan.compare(*sides)
+    one, two = sides
+    load = two.load.with_failures_of(one.load)
+    yield Figure("CPU a verify, two workers", two.cpu, "us", one.cpu, load, at_most=1.1)
 
 
 def connections(plan: Plan) -> Iterator[Figure]:
@@ -73,20 +68,22 @@ def connections(plan: Plan) -> Iterator[Figure]:
     allow_open_files(count + SPARE_FILES)
     token = (plan.folder / "one").read_text().strip()
 
-    def measure() -> Load:
-        return wrk(service.url, "verify", plan.folder / "access", seconds=plan.seconds, cores=THEIRS)
-
     # uvicorn would close them after five idle seconds.
     with (
+        Server(SERVICE, OURS, plan.settings) as empty,
         Server(SERVICE, OURS, plan.settings, "--timeout-keep-alive", "600") as service,
         held(service.url, count) as opened,
     ):
-        alone, before = measure(), resident_bytes(service.process.pid)
+        alone, beside = (Side(each.url, "verify", plan.folder / "access", cores=THEIRS) for each in (empty, service))
+        beside.warm_up()
+        before = resident_bytes(service.process.pid)
         lost = count - answered(opened, token)
-        after, load = resident_bytes(service.process.pid), measure().with_failures_of(alone)
+        after = resident_bytes(service.process.pid)
+        plan.compare(alone, beside)
         lost += count - answered(opened, token)
+    load = beside.load.with_failures_of(alone.load)
     load = replace(load, broken=load.broken + lost)
-    yield Figure(f"verify beside {count:,} connections", load.per_second, "/s", alone.per_second, load)
+    yield Figure(f"verify beside {count:,} connections", load.per_second, "/s", alone.load.per_second, load)
     yield Figure("memory an open connection", (after - before) / 1024 / count, "KiB", None, load)
 
 
@@ -99,16 +96,17 @@ def rows(plan: Plan) -> Iterator[Figure]:
             for size, url in urls.items()
         }
         for mode, doing, behind in (("stay", "staying", 1), ("rotate", "rotating", 0)):
-            loads = {}
+            sides = {}
             for size, service in services.items():
                 file = plan.folder / f"{mode}-{size}"
-                for seconds in warm_up(plan):
-                    write_tokens(file, urls[size], size, behind=behind)
-                    loads[size] = wrk(service.url, mode, file, seconds=seconds, connections=64, cores=THEIRS)
+                write_tokens(file, urls[size], size, behind=behind)
+                sides[size] = Side(service.url, mode, file, cores=THEIRS, connections=64)
+            plan.compare(*sides.values())
+            limit = sides[few].load
             for size in many:
-                load = loads[size].with_failures_of(loads[few])
+                load = sides[size].load.with_failures_of(limit)
                 name = f"{doing} among {size:,} sessions"
-                yield Figure(name, load.per_second, "/s", loads[few].per_second, load, at_least=0.85)
+                yield Figure(name, load.per_second, "/s", limit.per_second, load, at_least=0.85)
         yield Figure("a session in the database", bytes_a_session(urls[many[-1]], many[-1]), "B")
 
 
@@ -118,6 +116,6 @@ def process(plan: Plan) -> Iterator[Figure]:
     with Server(SERVICE, OURS, plan.settings) as service:
         yield Figure("start to first answer", time.monotonic() - started, "s", at_most=1)
         verified = wrk(service.url, "verify", plan.folder / "access", seconds=plan.seconds, cores=THEIRS)
-        load = wrk(service.url, "stay", plan.folder / "refresh-stay", seconds=plan.seconds, cores=THEIRS)
+        load = wrk(service.url, "stay", plan.folder / "stay", seconds=plan.seconds, cores=THEIRS)
         memory = resident_bytes(service.process.pid) / 1e6
     yield Figure("memory of a worker", memory, "MB", None, load.with_failures_of(verified), at_most=80)

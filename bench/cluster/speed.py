@@ -6,7 +6,6 @@ from pathlib import Path
 from bench.cluster.nodes import SEES_ALL, Cluster
 from bench.measure import OURS, THEIRS, Figure
 from bench.processes import await_rest
-from bench.run import fresh_sessions
 from bench.seed import SECRET, seed
 from bench.servers import SERVICE, Server
 from bench.wrk import Load, wrk
@@ -19,7 +18,7 @@ def speed(cluster: Cluster, folder: Path, *, rounds: int, seconds: int) -> Itera
     node = cluster.nodes[0]
     url = cluster.url(node.address)
     seed(url, folder, users=USERS, sessions=SESSIONS)
-    fresh = fresh_sessions(folder)
+    fresh = _fresh_sessions(folder)
 
     def measure(mode: str) -> Load:
         with Server(SERVICE, OURS, {"DATABASE_URL": url, "JWT_SECRET": SECRET, "RATE_LIMITS": "off"}) as service:
@@ -46,3 +45,18 @@ def speed(cluster: Cluster, folder: Path, *, rounds: int, seconds: int) -> Itera
             for members in (2, 3):
                 load = loads[mode, members].with_failures_of(alone)
                 yield Figure(f"{doing}, {members} nodes", load.per_second, "/s", alone.per_second, load)
+
+
+def _fresh_sessions(folder: Path) -> Iterator[Path]:
+    """Splits the refresh tokens: those that stay into one file, the others into slices, each to be used once."""
+    lines = (folder / "refresh").read_text().splitlines(keepends=True)
+    middle, slice_size = len(lines) // 2, 250
+    (folder / "refresh-stay").write_text("".join(lines[:middle]))
+
+    def slices() -> Iterator[Path]:
+        for start in range(middle, len(lines), slice_size):
+            path = folder / f"refresh-{start}"
+            path.write_text("".join(lines[start : start + slice_size]))
+            yield path
+
+    return slices()
