@@ -1,10 +1,11 @@
 """What is measured, each beside its limit in the same round."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ CORES = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CORES[0]}, {CORES[-1]}  # the service's core, and the one of wrk and the database
 BOTH = set(CORES)
 CLIENTS = (8, 64)
-STORM, RISE = 5, 0.5  # seconds of logins, and until they keep all cores busy
+STORM, RISE = 60, 0.5  # seconds of logins at most, and until they keep all cores busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,18 @@ class Plan:
     settings: dict[str, str]
     seconds: int
     database: int  # its process
+    sessions: int
     quick: bool = False  # to see that it works: with less of what takes long to prepare
 
     @property
     def hashing(self) -> int:
         """Seconds of a load that hashes: of the few hashes a second, wrk doesn't count those that its end cuts off."""
         return (2 if self.quick else 4) * self.seconds
+
+    @property
+    def alternations(self) -> int:
+        """Turns of a second of what has to be set up anew for each of them, and costs ten."""
+        return 1 + self.seconds // 2
 
     def warm_up(self, *sides: Side) -> None:
         """A second of each that does not count, but where a run is quick."""
@@ -64,7 +71,7 @@ class Plan:
                 side.warm_up()
 
     def compare(self, *sides: Side) -> None:
-        """Warm, and in turns."""
+        """Lets each have its seconds, in turns, once all are warm."""
         self.warm_up(*sides)
         take_turns(sides, self.seconds)
 
@@ -125,30 +132,34 @@ def isolation(plan: Plan) -> Iterator[Figure]:
     with Server(SERVICE, BOTH, plan.settings) as service:
         calm, busy = (
             [
-                Side(service.url, mode, plan.folder / file, cores=THEIRS, connections=8)
+                Side(service.url, mode, plan.folder / file, cores=THEIRS, connections=8, skip=skip)
                 for mode, file in (("verify", "access"), ("stay", "stay"))
             ]
-            for _ in range(2)
+            for skip in (0, plan.sessions // 2)  # else what one has just verified would be remembered for the other
         )
-        for side in calm:
-            plan.warm_up(side)
+        plan.warm_up(*calm)
         logins = Answers()
-        for _ in range(1 + plan.seconds // 2):
+        for _ in range(plan.alternations):
             for side in calm:
                 side.turn(1)
-            with started(
-                service.url, "login", plan.folder / "logins", seconds=STORM, connections=8, cores=THEIRS
-            ) as storm:
-                time.sleep(RISE)
-                for side in busy:
-                    side.turn(1)
-                logins += finished(storm, STORM)
+            logins += _during_logins(plan, service, busy)
             await_rest(service.process.pid)  # of the hashes that nobody waits for any more
     for what, idle, stormy, most in (("verify", calm[0], busy[0], 3), ("refresh", calm[1], busy[1], 5)):
         load, limit = stormy.load, idle.load
         shown = load.with_failures_of(limit).with_failures_of(logins.load)
         yield Figure(f"{what}'s p99 during logins", load.p99, "ms", limit.p99, shown, at_most=most, limit_load=limit)
         yield Figure(f"{what} during logins", load.per_second, "/s", limit.per_second, load, at_least=0.6)
+
+
+def _during_logins(plan: Plan, service: Server, sides: Sequence[Side]) -> Answers:
+    """A turn of each while eight clients log in again and again; what became of those."""
+    file = plan.folder / "logins"
+    with started(service.url, "login", file, seconds=STORM, connections=8, cores=THEIRS) as storm:
+        time.sleep(RISE)
+        for side in sides:
+            side.turn(1)
+        storm.send_signal(signal.SIGINT)
+        return finished(storm, STORM)
 
 
 def bcrypt_rate(seconds: int) -> float:

@@ -1,6 +1,5 @@
 """What it costs to run the service as it should be: with metrics, a log and limits, and a purge now and then."""
 
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,8 @@ from bench.turns import Side
 from bench.wrk import pin, wrk
 
 FASTEST, SLOWEST = 5_000, 1_000  # sessions a second that a purge deletes, and should
-SPARE = 4  # seconds that it could go on, of which the load takes one
+LASTS = 3  # seconds that each of them could go on, of which the load takes one
+REST = 1  # seconds in which the database forgets one
 USERS = 10_000  # whose sessions these are
 COMPARED = (
     ("verify with metrics", "verify", "access", "METRICS_PORT"),
@@ -38,10 +38,10 @@ def operation(plan: Plan) -> Iterator[Figure]:
     without = {**plan.settings, **WITHOUT}
     for name, mode, file, setting in COMPARED[: 2 if plan.quick else None]:
         with (
-            Server(SERVICE, OURS, without) as bare,
-            Server(SERVICE, OURS, {**without, setting: plan.settings[setting]}) as complete,
+            Server(SERVICE, OURS, without) as without_it,
+            Server(SERVICE, OURS, {**without, setting: plan.settings[setting]}) as with_it,
         ):
-            limit, side = (Side(each.url, mode, plan.folder / file, cores=THEIRS) for each in (bare, complete))
+            limit, side = (Side(each.url, mode, plan.folder / file, cores=THEIRS) for each in (without_it, with_it))
             plan.compare(limit, side)
         load = side.load.with_failures_of(limit.load)
         yield Figure(name, load.per_second, "/s", limit.load.per_second, load)
@@ -69,13 +69,15 @@ def purge(plan: Plan) -> Iterator[Figure]:
         settings = {**plan.settings, "DATABASE_URL": urls[size]}
         file = plan.folder / f"rotate-{size}"
         write_tokens(file, urls[size], size, behind=0)
+        add_expired(urls[size], FASTEST * LASTS * plan.alternations, users=USERS)
         purged, lasted = 0, 0.0
         try:
             with Server(SERVICE, OURS, settings) as service:
                 # One file, of which each goes on with what the other left.
                 calm, busy = (Side(service.url, "rotate", file, cores=THEIRS, connections=64) for _ in range(2))
                 plan.warm_up(calm)
-                for _ in range(1 + plan.seconds // 2):
+                for _ in range(plan.alternations):
+                    time.sleep(REST)
                     calm.turn(1)
                     sessions, seconds = _beside_a_purge(busy, settings, urls[size])
                     purged += sessions
@@ -89,20 +91,21 @@ def purge(plan: Plan) -> Iterator[Figure]:
 
 def _beside_a_purge(side: Side, settings: dict[str, str], url: str) -> tuple[int, float]:
     """A turn while sessions are deleted: how many, and in how many seconds. Raises RuntimeError where it ends first."""
-    expired = FASTEST * SPARE
-    add_expired(url, expired, users=USERS)
-    command = [*pin(OURS), str(Path(sys.executable).with_name("mstack-auth")), "purge", "--json"]
+    command = [*pin(OURS), str(Path(sys.executable).with_name("mstack-auth")), "purge"]
+    before = count_expired(url)
     with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as running:
-        before = count_expired(url)
-        while count_expired(url) == before and running.poll() is None:
-            time.sleep(0.05)
-        began = time.monotonic()
-        side.turn(1)
-        is_over = running.poll() is not None
-        running.send_signal(signal.SIGINT)
-        output, _ = running.communicate(timeout=30)
-    if is_over:
-        raise RuntimeError(f"the purge ended before the load: {output!r}")
-    return json.loads(output)["sessions"], time.monotonic() - began
+        try:
+            while count_expired(url) == before and running.poll() is None:
+                time.sleep(0.05)
+            began, remaining = time.monotonic(), count_expired(url)
+            side.turn(1)
+            deleted, lasted = remaining - count_expired(url), time.monotonic() - began
+            if running.poll() is not None:
+                raise RuntimeError("the purge ended before the load")
+            running.send_signal(signal.SIGINT)
+            running.wait(30)
+        finally:
+            running.kill()
+    return deleted, lasted

@@ -54,9 +54,10 @@ def _plan(seconds: int, *, quick: bool) -> Iterator[Plan]:
         settings = {"DATABASE_URL": database.url, "JWT_SECRET": SECRET, **roomy, **operated()}
         migrate(database.url)
         folder = Path(name)
-        seed(database.url, folder, users=1000, sessions=5_000 if quick else 20_000)
+        sessions = 6_000 if quick else 60_000  # each turn of those who rotate loses what was under way
+        seed(database.url, folder, users=1000, sessions=sessions)
         _divide(folder)
-        yield Plan(folder, settings, seconds, database.pid, quick)
+        yield Plan(folder, settings, seconds, database.pid, sessions, quick)
 
 
 @contextmanager

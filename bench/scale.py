@@ -69,13 +69,15 @@ def connections(plan: Plan) -> Iterator[Figure]:
     token = (plan.folder / "one").read_text().strip()
 
     # uvicorn would close them after five idle seconds.
+    options = "--timeout-keep-alive", "600"
     with (
-        Server(SERVICE, OURS, plan.settings) as empty,
-        Server(SERVICE, OURS, plan.settings, "--timeout-keep-alive", "600") as service,
+        Server(SERVICE, OURS, plan.settings, *options) as empty,
+        Server(SERVICE, OURS, plan.settings, *options) as service,
         held(service.url, count) as opened,
     ):
         alone, beside = (Side(each.url, "verify", plan.folder / "access", cores=THEIRS) for each in (empty, service))
-        beside.warm_up()
+        for side in (alone, beside):
+            side.warm_up()
         before = resident_bytes(service.process.pid)
         lost = count - answered(opened, token)
         after = resident_bytes(service.process.pid)

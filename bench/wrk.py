@@ -37,7 +37,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What runs of wrk met, which can be added up. `times` says how many requests took so many microseconds."""
+    """What runs of wrk met, which can be added up.
+
+    `times` says how many requests took so many microseconds, with those that wrk adds for who would have asked while an
+    answer was late.
+    """
 
     requests: int = 0
     microseconds: int = 0
