@@ -16,7 +16,7 @@ from bench.processes import allow_open_files, await_rest, resident_bytes
 from bench.rows import databases, sizes
 from bench.sample import bytes_a_session, write_tokens
 from bench.servers import ROOT, SERVICE, Server
-from bench.turns import Side
+from bench.turns import Side, take_turns
 from bench.wrk import Load, pin, wrk
 
 SPARE_FILES = 100  # for what else a process has open
@@ -81,7 +81,7 @@ def connections(plan: Plan) -> Iterator[Figure]:
         before = resident_bytes(service.process.pid)
         lost = count - answered(opened, token)
         after = resident_bytes(service.process.pid)
-        plan.compare(alone, beside)
+        take_turns((alone, beside), plan.seconds)
         lost += count - answered(opened, token)
     load = beside.load.with_failures_of(alone.load)
     load = replace(load, broken=load.broken + lost)
