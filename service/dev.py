@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from service.localdb import local_database
+from service.localdb import STOPS, local_database
 from service.mariadb import LocalDatabaseError
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -61,17 +60,25 @@ def _say_where(port: str) -> None:
 
 
 def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
-    # A group of its own, so that Ctrl-C reaches this process alone and becomes one signal: two at once, and uvicorn's
-    # reloader waits for itself for ever.
-    service = subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0)
+    service: subprocess.Popen[bytes] | None = None
+    is_early = False
 
     def stop(*_: object) -> None:
+        nonlocal is_early
         for number in STOPS:
-            signal.signal(number, signal.SIG_IGN)
-        service.terminate()
+            signal.signal(number, lambda *_: None)
+        if service:
+            service.terminate()
+        else:
+            is_early = True
 
     for number in STOPS:
         signal.signal(number, stop)
+    # A group of its own, so that Ctrl-C reaches this process alone and becomes one signal: two at once, and uvicorn's
+    # reloader waits for itself for ever.
+    service = subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0)
+    if is_early:
+        service.terminate()
     code = service.wait()
     return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from service import mariadb
 from service.mariadb import LocalDatabaseError
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a supervisor, a closed terminal
 _START_TIMEOUT = 30  # seconds
 _STOP_TIMEOUT = 20
 # Small; what is committed survives the death of the server, not of the machine.
@@ -63,6 +64,19 @@ class LocalDatabase:
         self._is_up = False
         for _ in range(5):
             port = self.port or free_port()
+            self._launch(port, init)
+            self._is_up = self._answers()
+            if self._is_up:
+                self.port = port
+                return
+            if self._process.poll() is None:  # else it ended by itself: most likely somebody took the port first
+                break
+        raise LocalDatabaseError(f"the private MariaDB does not start; {self._log} says why")
+
+    def _launch(self, port: int, init: Path) -> None:
+        # A stop waits until the process is known, which has to be ended then; mariadbd has a mask of its own.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
             # Its own session: Ctrl-C at the terminal is for the service, which needs its database until the end.
             self._process = subprocess.Popen(
                 [
@@ -75,13 +89,8 @@ class LocalDatabase:
             )  # fmt: skip
             self.pid = self._process.pid
             self._pid_file.write_text(str(self.pid))  # as the server does, but only once it is up
-            self._is_up = self._answers()
-            if self._is_up:
-                self.port = port
-                return
-            if self._process.poll() is None:  # else it ended by itself: most likely somebody took the port first
-                break
-        raise LocalDatabaseError(f"the private MariaDB does not start; {self._log} says why")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def kill(self) -> None:
         """Ends the server without a word, as kill -9 does."""
@@ -112,16 +121,11 @@ class LocalDatabase:
             pid = int(self._pid_file.read_text())
             for number in (signal.SIGTERM, signal.SIGKILL):
                 deadline = time.monotonic() + _STOP_TIMEOUT
-                if self._is_ours(pid):
+                if mariadb.serves(pid, self._data):
                     os.kill(pid, signal.SIGCONT)
                     os.kill(pid, number)
-                while self._is_ours(pid) and time.monotonic() < deadline:
+                while mariadb.serves(pid, self._data) and time.monotonic() < deadline:
                     time.sleep(0.05)
-
-    def _is_ours(self, pid: int) -> bool:
-        command = [mariadb.program("ps"), "-wwo", "command=", "-p", str(pid)]
-        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        return f"--datadir={self._data}" in shown
 
     def _answers(self) -> bool:
         """Waits for the server's greeting, which comes only when its init file was carried out."""

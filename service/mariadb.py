@@ -1,4 +1,4 @@
-"""MariaDB's programs on this machine, and the data folder that one of them makes."""
+"""MariaDB's programs on this machine, and the data folder that one of them makes and another serves."""
 
 import os
 import pwd
@@ -34,6 +34,12 @@ def account() -> str:
 def as_root() -> list[str]:
     """The option without which MariaDB refuses to run as root."""
     return ["--user=root"] if os.geteuid() == 0 else []
+
+
+def serves(pid: int, data: Path) -> bool:
+    """Whether this process is a server that runs on this folder. Raises LocalDatabaseError."""
+    command = [program("ps"), "-wwo", "command=", "-p", str(pid)]
+    return f"--datadir={data}" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def install(data: Path, scratch: Path) -> None:

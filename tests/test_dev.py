@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from service.localdb import LocalDatabase, free_port
+from service.dev import _run
+from service.localdb import STOPS, LocalDatabase, free_port
 from tests.server import ROOT, answers, environment, migrate
 
 CREDENTIALS = {"username": "developer", "password": "correct horse"}
@@ -108,6 +110,23 @@ def test_a_stop_while_the_database_starts_leaves_nothing_running(tmp_path: Path,
     time.sleep(tenths / 10)
     assert dev.stop(signal.SIGTERM) == 0
     assert servers_in(tmp_path / "dev") == []
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """What the test does with the signals that stop `make dev` is undone."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_stop_at_the_moment_the_service_is_started_ends_it(interrupted_start: list[int]) -> None:
+    assert _run(["sleep", "60"], {}) == 128 + signal.SIGTERM
+    [pid] = interrupted_start
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:

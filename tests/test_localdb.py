@@ -116,6 +116,17 @@ def test_a_server_that_was_still_starting_when_its_owner_was_killed_is_ended_fir
         assert query(database, "select 1") == ((1,),)
 
 
+def test_a_stop_at_the_moment_the_server_is_started_ends_it(
+    new_data: Path, tmp_path: Path, interrupted_start: list[int]
+) -> None:
+    shutil.copytree(new_data / "data", tmp_path / "db" / "data")
+    with pytest.raises(KeyboardInterrupt), local_database(tmp_path / "db"):
+        pass
+    [pid] = interrupted_start
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_an_account_without_a_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4294967)
     with pytest.raises(LocalDatabaseError, match="4294967"):
