@@ -1,25 +1,20 @@
 """What is measured, each beside its limit in the same round."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import await_rest
+from bench.rawbcrypt import RawBcrypt
 from bench.seed import new_signups
-from bench.servers import BARE, REFERENCE, ROOT, SERVICE, Server
+from bench.servers import BARE, REFERENCE, SERVICE, Server
 from bench.turns import Side, take_turns
-from bench.wrk import Answers, Load, finished, started, wrk
+from bench.wrk import Load, wrk
 
 CORES = sorted(os.sched_getaffinity(0))
 OURS, THEIRS = {CORES[0]}, {CORES[-1]}  # the service's core, and the one of wrk and the database
 BOTH = set(CORES)
 CLIENTS = (8, 64)
-STORM, RISE = 60, 0.5  # seconds of logins at most, and until they keep all cores busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,10 @@ class Plan:
     def alternations(self) -> int:
         """Turns of a second of what has to be set up anew for each of them, and costs ten."""
         return 1 + self.seconds // 2
+
+    def bcrypt(self) -> RawBcrypt:
+        """The limit of a load that hashes on all cores."""
+        return RawBcrypt(len(CORES), self.hashing / 4)
 
     def warm_up(self, *sides: Side) -> None:
         """A second of each that does not count, but where a run is quick."""
@@ -109,60 +108,18 @@ def refresh(plan: Plan) -> Iterator[Figure]:
 def login(plan: Plan) -> Iterator[Figure]:
     """Logins a second on all cores, of what bcrypt does on as many threads."""
     for clients in CLIENTS[: 1 if plan.quick else None]:
-        limit = bcrypt_rate(plan.hashing // 2)
-        with Server(SERVICE, BOTH, plan.settings) as service:  # a new one, since clients that left leave their hashes
+        # A new service each time, since clients that left leave their hashes.
+        with plan.bcrypt() as limit, Server(SERVICE, BOTH, plan.settings) as service:
             file = plan.folder / "logins"
             load = wrk(service.url, "login", file, seconds=plan.hashing, connections=clients, cores=THEIRS)
-        yield Figure(f"login, {clients} clients", load.per_second, "/s", limit, load, at_least=0.95)
+        yield Figure(f"login, {clients} clients", load.per_second, "/s", limit.per_second, load, at_least=0.95)
 
 
 def signup(plan: Plan) -> Iterator[Figure]:
     """Signups a second on all cores, of what bcrypt does on as many threads; each with a name that is new."""
     for clients in CLIENTS[: 1 if plan.quick else None]:
-        limit = bcrypt_rate(plan.hashing // 2)
         file = plan.folder / f"signups-{clients}"
-        new_signups(file, count=int(limit * plan.hashing * 2) + clients)  # twice as many as bcrypt could serve
-        with Server(SERVICE, BOTH, plan.settings) as service:
+        with plan.bcrypt() as limit, Server(SERVICE, BOTH, plan.settings) as service:
+            new_signups(file, count=int(limit.per_second * plan.hashing * 2) + clients)  # twice what bcrypt could serve
             load = wrk(service.url, "signup", file, seconds=plan.hashing, connections=clients, cores=THEIRS)
-        yield Figure(f"signup, {clients} clients", load.per_second, "/s", limit, load, at_least=0.95)
-
-
-def isolation(plan: Plan) -> Iterator[Figure]:
-    """The p99 of verify and of refresh while logins keep all cores busy, of the idle ones; and verify's throughput."""
-    with Server(SERVICE, BOTH, plan.settings) as service:
-        calm, busy = (
-            [
-                Side(service.url, mode, plan.folder / file, cores=THEIRS, connections=8, skip=skip)
-                for mode, file in (("verify", "access"), ("stay", "stay"))
-            ]
-            for skip in (0, plan.sessions // 2)  # else what one has just verified would be remembered for the other
-        )
-        plan.warm_up(*calm)
-        logins = Answers()
-        for _ in range(plan.alternations):
-            for side in calm:
-                side.turn(1)
-            logins += _during_logins(plan, service, busy)
-            await_rest(service.process.pid)  # of the hashes that nobody waits for any more
-    for what, idle, stormy, most in (("verify", calm[0], busy[0], 3), ("refresh", calm[1], busy[1], 5)):
-        load, limit = stormy.load, idle.load
-        shown = load.with_failures_of(limit).with_failures_of(logins.load)
-        yield Figure(f"{what}'s p99 during logins", load.p99, "ms", limit.p99, shown, at_most=most, limit_load=limit)
-        yield Figure(f"{what} during logins", load.per_second, "/s", limit.per_second, load, at_least=0.6)
-
-
-def _during_logins(plan: Plan, service: Server, sides: Sequence[Side]) -> Answers:
-    """A turn of each while eight clients log in again and again; what became of those."""
-    file = plan.folder / "logins"
-    with started(service.url, "login", file, seconds=STORM, connections=8, cores=THEIRS) as storm:
-        time.sleep(RISE)
-        for side in sides:
-            side.turn(1)
-        storm.send_signal(signal.SIGINT)
-        return finished(storm, STORM)
-
-
-def bcrypt_rate(seconds: int) -> float:
-    """Hashes a second on as many threads as the service has, in a process of its own."""
-    command = [sys.executable, "-m", "bench.rawbcrypt", str(len(CORES)), str(seconds)]
-    return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        yield Figure(f"signup, {clients} clients", load.per_second, "/s", limit.per_second, load, at_least=0.95)

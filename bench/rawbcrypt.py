@@ -1,12 +1,41 @@
-"""The limit of login: bcrypt itself on so many threads, for so many seconds. Prints verifications a second."""
+"""The limit of what hashes, bcrypt itself: python -m bench.rawbcrypt THREADS SECONDS prints verifications a second."""
 
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from statistics import fmean
+from typing import Self
 
 import bcrypt
 
 from bench.seed import PASSWORD
+from bench.servers import ROOT
+
+
+class RawBcrypt:
+    """Measures before and after what is done in its `with`, in a process of its own, for so many `seconds` each."""
+
+    def __init__(self, threads: int, seconds: float) -> None:
+        self._command = [sys.executable, "-m", "bench.rawbcrypt", str(threads), str(seconds)]
+        self._rates: list[float] = []
+
+    @property
+    def per_second(self) -> float:
+        """The mean of what was measured so far."""
+        return fmean(self._rates)
+
+    def __enter__(self) -> Self:
+        self._measure()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._measure()
+
+    def _measure(self) -> None:
+        done = subprocess.run(self._command, cwd=ROOT, capture_output=True, text=True, check=True)
+        self._rates.append(float(done.stdout))
 
 
 def rate(threads: int, seconds: float, rounds: int = 12) -> float:

@@ -1,13 +1,13 @@
 """Every scenario under the name that --only takes, in the order of a run."""
 
-from bench import ended, guessing, measure, operation, scale
+from bench import ended, guessing, isolation, measure, operation, scale
 
 SCENARIOS = {
     "verify": measure.verify,
     "refresh": measure.refresh,
     "login": measure.login,
     "signup": measure.signup,
-    "isolation": measure.isolation,
+    "isolation": isolation.isolation,
     "crowd": scale.crowd,
     "workers": scale.workers,
     "guessing": guessing.guessing,
