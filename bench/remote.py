@@ -33,16 +33,16 @@ class Pair(msgspec.Struct):
 
 
 class Remote:
-    """A running service, USERS accounts on it, and files of their tokens in `folder`, for wrk to send."""
+    """A running service, accounts on it, and files of their tokens in `folder`, for wrk to send."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *, users: int = USERS) -> None:
         self.url = url
         self.logins = folder / "logins"
         self._folder = folder
         self._http = httpx.Client(base_url=url, timeout=15, trust_env=False)  # no proxy between us and a loopback
         self._deadline = 0.0
         run, password = secrets.token_hex(4), secrets.token_urlsafe(24)
-        self._users = [{"username": f"bench-{run}-{number:04}", "password": password} for number in range(1, USERS + 1)]
+        self._users = [{"username": f"bench-{run}-{number:04}", "password": password} for number in range(1, users + 1)]
 
     def __enter__(self) -> Self:
         """Signs up and logs in. Raises ServiceRefusedError."""
@@ -50,7 +50,7 @@ class Remote:
         with ExitStack() as unless_it_refuses:
             unless_it_refuses.enter_context(self._http)
             self._each(lambda user: self._post("signup", user), self._users)
-            self._sources = self._sessions(USERS)
+            self._sources = self._sessions(len(self._users))
             [first] = self._each(self._refresh, self._sources[:1])
             unless_it_refuses.pop_all()
         self.rotates = first.refreshToken not in {None, self._sources[0]}
@@ -63,7 +63,7 @@ class Remote:
 
     def access_tokens(self, count: int) -> Path:
         """A file of about so many fresh access tokens, all distinct. Raises ServiceRefusedError."""
-        share = -(-count // USERS)
+        share = -(-count // len(self._users))
         chains = self._each(lambda source: self._follow(source, share), self._sources)
         self._sources = [last for _, last in chains]
         tokens = dict.fromkeys(token for found, _ in chains for token in found)
@@ -84,7 +84,7 @@ class Remote:
             self._sessions(1)
 
     def _sessions(self, count: int) -> list[str]:
-        users = [self._users[number % USERS] for number in range(count)]
+        users = [self._users[number % len(self._users)] for number in range(count)]
         return self._each(lambda user: self._pair("login", user).refreshToken or "", users)
 
     def _follow(self, source: str, count: int) -> tuple[list[str], str]:

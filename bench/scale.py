@@ -15,7 +15,7 @@ from bench.measure import BOTH, CORES, OURS, THEIRS, Figure, Plan
 from bench.processes import allow_open_files, await_rest, resident_bytes
 from bench.rows import databases, sizes
 from bench.sample import bytes_a_session, write_tokens
-from bench.servers import ROOT, SERVICE, Server
+from bench.servers import BARE, ROOT, SERVICE, Server
 from bench.turns import Side, take_turns
 from bench.wrk import Load, pin, wrk
 
@@ -25,7 +25,7 @@ SPARE_FILES = 100  # for what else a process has open
 def crowd(plan: Plan) -> Iterator[Figure]:
     """Logins a second of what bcrypt does, while 1,000 clients want in at once; and how soon the others hear a 503."""
     allow_open_files(CLIENTS + SPARE_FILES)
-    seconds = max(10, plan.hashing)  # some logins, on a busy machine too
+    seconds = max(6, plan.hashing)  # some logins, on a busy machine too
     # uvicorn would close the connections of those that wait for more than five seconds.
     with plan.bcrypt() as limit, Server(SERVICE, BOTH, plan.settings, "--timeout-keep-alive", "60") as service:
         command = [sys.executable, "-m", "bench.crowd", service.url, str(plan.folder / "logins"), str(seconds)]
@@ -44,22 +44,27 @@ def _hash_rate(moments: Sequence[float], threads: int) -> float:
 
 
 def workers(plan: Plan) -> Iterator[Figure]:
-    """Processor time of a verify with two workers, of that with one.
+    """Processor time of a verify with two workers, of that with one; and the same of uvicorn with a fixed answer.
 
     All workers have the one core that is not wrk's, in both cases: wrk is never in their way, both cores are busy
-    alike, and 64 clients wait for answers. Workers with a core each would not even pay for switching between them.
+    alike, and 64 clients wait for answers. Workers with a core each would not pay for switching between them, which
+    uvicorn shows alone.
     """
+    file = plan.folder / "access"
     with ExitStack() as stack:
-        sides = []
-        for count in ("1", "2"):
-            service = stack.enter_context(Server(SERVICE, OURS, plan.settings, "--workers", count))
-            file, pid = plan.folder / "access", service.process.pid
-            await_rest(pid)  # the first answer says nothing of the second worker
-            sides.append(Side(service.url, "verify", file, cores=THEIRS, connections=64, process=pid))
-        plan.compare(*sides)
-    one, two = sides
+
+        def side(factory: str, settings: dict[str, str], mode: str, count: str) -> Side:
+            server = stack.enter_context(Server(factory, OURS, settings, "--workers", count))
+            await_rest(server.process.pid)  # the first answer says nothing of the second worker
+            return Side(server.url, mode, file, cores=THEIRS, connections=64, process=server.process.pid)
+
+        one, two = (side(SERVICE, plan.settings, "verify", count) for count in ("1", "2"))
+        bare_one, bare_two = (side(BARE, {}, "fixed", count) for count in ("1", "2"))
+        plan.compare(one, two, bare_one, bare_two)
     load = two.load.with_failures_of(one.load)
     yield Figure("CPU a verify, two workers", two.cpu, "us", one.cpu, load, at_most=1.1)
+    load = bare_two.load.with_failures_of(bare_one.load)
+    yield Figure("CPU a fixed answer, two workers", bare_two.cpu, "us", bare_one.cpu, load)
 
 
 def connections(plan: Plan) -> Iterator[Figure]:
