@@ -22,7 +22,7 @@ from service.app import create_app
 from service.localdb import LocalDatabase, local_database
 from service.settings import KeySettings, Settings
 from tests.conformance import conforms
-from tests.server import SECRET, Server, cursor_on, migrate
+from tests.server import SECRET, Server, TracedServer, cursor_on, migrate
 
 _numbers = itertools.count()
 PASSWORD = "correct horse battery"
@@ -89,7 +89,7 @@ def a_copy(folder: Path, to: Path) -> AbstractContextManager[LocalDatabase]:
 @pytest.fixture(scope="session")
 def server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The service in a process of its own, on a port of its own."""
-    with Server(mariadb.url, tmp_path_factory.mktemp("server")) as running:
+    with TracedServer(mariadb.url, tmp_path_factory.mktemp("server")) as running:
         yield running
 
 

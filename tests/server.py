@@ -90,6 +90,8 @@ def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
 class Server:
     """A running service; its whole output is in `log`."""
 
+    _environment = staticmethod(untraced)
+
     def __init__(self, database_url: str, folder: Path, *arguments: str, **settings: str) -> None:
         self.log = folder / "service.log"
         self._arguments = arguments
@@ -111,7 +113,11 @@ class Server:
             ]
             with self.log.open("a") as log:
                 self.process = subprocess.Popen(
-                    [*command, *self._arguments], cwd=ROOT, env=environment(**self._settings), stdout=log, stderr=log
+                    [*command, *self._arguments],
+                    cwd=ROOT,
+                    env=self._environment(**self._settings),
+                    stdout=log,
+                    stderr=log,
                 )
             if answers(self.url, self.process):
                 return self
@@ -140,3 +146,9 @@ class Server:
         finally:
             self.process.kill()
             self.process.wait()
+
+
+class TracedServer(Server):
+    """One of those few whose part in the coverage is asked for."""
+
+    _environment = staticmethod(environment)

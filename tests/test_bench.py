@@ -59,7 +59,7 @@ def test_another_machine_is_left_alone(option: str) -> None:
 
 def test_an_interrupt_ends_everything_that_was_started(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*BENCH, "--only", "isolation"],
+        [*BENCH, "--quick", "--only", "isolation"],
         cwd=ROOT,
         env=environment(TMPDIR=str(tmp_path)),
         stdout=subprocess.DEVNULL,

@@ -76,7 +76,10 @@ def test_a_service_that_limits_is_told_apart_from_one_that_is_slow(
 
 def test_two_services_take_turns_and_the_table_has_both(server: Server, tmp_path: Path) -> None:
     figures = [Figure("verify, one token", 1.0, "/s", limit=2.0), Figure("login, 64 clients", 1.0, "/s")]
-    with Remote(server.url, tmp_path / "ours") as ours, Remote(server.url, tmp_path / "theirs") as theirs:
+    with (
+        Remote(server.url, tmp_path / "ours", users=4) as ours,
+        Remote(server.url, tmp_path / "theirs", users=4) as theirs,
+    ):
         assert ours.rotates
         tokens = ours.access_tokens(3 * USERS).read_text().split()
         assert len(set(tokens)) == 3 * USERS

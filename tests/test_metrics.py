@@ -24,7 +24,7 @@ from service.environment import InvalidSetting
 from service.localdb import LocalDatabase, free_port
 from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
-from tests.server import ISSUER, ROOT, SECRET, Server, cursor_on
+from tests.server import ISSUER, ROOT, SECRET, Server, TracedServer, cursor_on
 
 DEPLOY = ROOT / "service" / "deploy"
 REQUESTS = "mstack_auth_request_duration_seconds_count"
@@ -83,7 +83,7 @@ def listens(pid: int, port: int) -> bool:
 def lone(mariadb: LocalDatabase, tmp_path: Path) -> Iterator[tuple[Server, int]]:
     """One process that hardly logs, and the port of its metrics."""
     port = free_port()
-    with Server(mariadb.url, tmp_path, LOG_LEVEL="CRITICAL", METRICS_PORT=str(port)) as server:
+    with TracedServer(mariadb.url, tmp_path, LOG_LEVEL="CRITICAL", METRICS_PORT=str(port)) as server:
         yield server, port
 
 
@@ -132,7 +132,7 @@ async def test_what_workers_count_adds_up_to_what_was_sent_though_one_is_killed_
 
         return holds
 
-    with Server(mariadb.url, tmp_path, "--workers", "2", **settings) as server:
+    with TracedServer(mariadb.url, tmp_path, "--workers", "2", **settings) as server:
         verified = await ask_each(server, folder, "/auth/verify", "200", valid)
         missing = await ask_each(server, folder, "/nowhere", "404")
         await until(port, is_exactly(verified, missing))
