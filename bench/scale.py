@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
 from bench.crowd import CLIENTS
@@ -50,16 +51,16 @@ def workers(plan: Plan) -> Iterator[Figure]:
     alike, and 64 clients wait for answers. Workers with a core each would not pay for switching between them, which
     uvicorn shows alone.
     """
-    file = plan.folder / "access"
+    access = plan.folder / "access"
     with ExitStack() as stack:
 
-        def side(factory: str, settings: dict[str, str], mode: str, count: str) -> Side:
+        def side(count: str, factory: str, settings: dict[str, str], mode: str, file: Path | None = None) -> Side:
             server = stack.enter_context(Server(factory, OURS, settings, "--workers", count))
             await_rest(server.process.pid)  # the first answer says nothing of the second worker
             return Side(server.url, mode, file, cores=THEIRS, connections=64, process=server.process.pid)
 
-        one, two = (side(SERVICE, plan.settings, "verify", count) for count in ("1", "2"))
-        bare_one, bare_two = (side(BARE, {}, "fixed", count) for count in ("1", "2"))
+        one, two = (side(count, SERVICE, plan.settings, "verify", access) for count in ("1", "2"))
+        bare_one, bare_two = (side(count, BARE, {}, "fixed") for count in ("1", "2"))
         plan.compare(one, two, bare_one, bare_two)
     load = two.load.with_failures_of(one.load)
     yield Figure("CPU a verify, two workers", two.cpu, "us", one.cpu, load, at_most=1.1)

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main(folder: Path) -> int:
     """Runs until Ctrl-C, with everything that is kept in `folder`; returns the exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # the terminal was closed
-        signal.signal(number, lambda *_: sys.exit(0))
+    for number in STOPS:
+        signal.signal(number, _leave)
     environ = {name: value for name, value in os.environ.items() if value}
     with ExitStack() as stack:
         if "DATABASE_URL" not in environ:
@@ -35,6 +35,17 @@ def main(folder: Path) -> int:
         options = ["--factory", "service.app:create_app", "--ws", "none", "--reload", "--reload-dir", "service"]
         options += ["--timeout-graceful-shutdown", "10", "--no-proxy-headers"]
         return _run([tools / "uvicorn", *options], environ)
+
+
+def _leave(number: int, _: object) -> None:
+    _hear_no_more()
+    sys.exit(130 if number == signal.SIGINT else 0)
+
+
+def _hear_no_more() -> None:
+    # A second stop would interrupt the first one's work. Not SIG_IGN, which a process started now would inherit.
+    for number in STOPS:
+        signal.signal(number, lambda *_: None)
 
 
 def _kept_secret(path: Path) -> str:
@@ -61,23 +72,22 @@ def _say_where(port: str) -> None:
 
 def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
     service: subprocess.Popen[bytes] | None = None
-    is_early = False
+    came_early = False  # the stop: held back as for the database, it would stay so, as uvicorn keeps the mask it gets
 
     def stop(*_: object) -> None:
-        nonlocal is_early
-        for number in STOPS:
-            signal.signal(number, lambda *_: None)
+        nonlocal came_early
+        _hear_no_more()
         if service:
             service.terminate()
         else:
-            is_early = True
+            came_early = True
 
     for number in STOPS:
         signal.signal(number, stop)
     # A group of its own, so that Ctrl-C reaches this process alone and becomes one signal: two at once, and uvicorn's
     # reloader waits for itself for ever.
     service = subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0)
-    if is_early:
+    if came_early:
         service.terminate()
     code = service.wait()
     return code if code >= 0 else 128 - code  # as a shell says that a signal ended it

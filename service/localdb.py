@@ -74,9 +74,11 @@ class LocalDatabase:
         raise LocalDatabaseError(f"the private MariaDB does not start; {self._log} says why")
 
     def _launch(self, port: int, init: Path) -> None:
-        # A stop waits until the process is known, which has to be ended then; mariadbd has a mask of its own.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
+            # A stop of this thread, the only one of `make dev`, waits until the process is known, which has to be ended
+            # then. The server inherits this mask, and sets its own as it starts.
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
             # Its own session: Ctrl-C at the terminal is for the service, which needs its database until the end.
             self._process = subprocess.Popen(
                 [

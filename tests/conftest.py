@@ -1,12 +1,13 @@
 """One private MariaDB and one service process a worker of the run; tests take names of their own and share both."""
 
 import itertools
+import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 
 @pytest.fixture
-def interrupted_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Ctrl-C comes at the moment when the next process is started; the ids of those that were."""
+def interrupted_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Ctrl-C comes each time at the moment when a process is started; the ids of those that were."""
     started: list[int] = []
 
     class Interrupted(subprocess.Popen[bytes]):
@@ -54,7 +55,10 @@ def interrupted_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
-    return started
+    yield started
+    for pid in started:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.dev import _run
+from service.dev import _leave, _run
 from service.localdb import STOPS, LocalDatabase, free_port
 from tests.server import ROOT, answers, environment, migrate
 
@@ -123,10 +123,22 @@ def own_signals() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_signals")
 def test_a_stop_at_the_moment_the_service_is_started_ends_it(interrupted_start: list[int]) -> None:
-    assert _run(["sleep", "60"], {}) == 128 + signal.SIGTERM
+    try:
+        code = _run(["sleep", "60"], {})
+    except KeyboardInterrupt:
+        pytest.fail("it leaves the service behind")
+    assert code == 128 + signal.SIGTERM
     [pid] = interrupted_start
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_second_stop_does_not_cut_the_first_one_off() -> None:
+    with pytest.raises(SystemExit):
+        _leave(signal.SIGHUP, None)
+    for number in STOPS:
+        signal.raise_signal(number)
 
 
 def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:
