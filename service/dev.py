@@ -72,22 +72,22 @@ def _say_where(port: str) -> None:
 
 def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
     service: subprocess.Popen[bytes] | None = None
-    came_early = False  # the stop: held back as for the database, it would stay so, as uvicorn keeps the mask it gets
+    stopped_early = False  # not held back as for the database: uvicorn keeps the mask that it inherits
 
     def stop(*_: object) -> None:
-        nonlocal came_early
+        nonlocal stopped_early
         _hear_no_more()
         if service:
             service.terminate()
         else:
-            came_early = True
+            stopped_early = True
 
     for number in STOPS:
         signal.signal(number, stop)
     # A group of its own, so that Ctrl-C reaches this process alone and becomes one signal: two at once, and uvicorn's
     # reloader waits for itself for ever.
     service = subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0)
-    if came_early:
+    if stopped_early:
         service.terminate()
     code = service.wait()
     return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
