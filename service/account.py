@@ -78,8 +78,8 @@ class Account:
         raise _wrong_password(claims)
 
     async def _authenticate(self, claims: AccessClaims, password: str) -> User:
+        self.passwords.require_room()
         async with self.throttle.guess(usernames.key_of(claims.username)):
-            self.passwords.require_room()
             await self.list_sessions(claims)
             user = await users.find(self.database, claims.sub)
             matches, _ = await self.passwords.verify(password, user.password_hash if user else None)

@@ -62,6 +62,7 @@ class Auth:
 
         Raises InvalidCredentials, after the same work whether or not the user exists, and TooManyAttempts before any.
         """
+        self.passwords.require_room()
         key = usernames.key_of(raw_username)
         async with self.throttle.guess(key, ip):
             session = await self._open_session(key, password, user_agent=user_agent, ip=ip)
@@ -105,7 +106,6 @@ class Auth:
         self, key: str | None, password: str, *, user_agent: str | None, ip: str | None
     ) -> Session | None:
         """A session of the user with this key and password; None where there is no such user."""
-        self.passwords.require_room()
         for _ in range(2):  # once more where the stored hash was changed, or renewed, while this one was compared
             user = await users.find_by_key(self.database, key) if key is not None else None
             matches, new_hash = await self.passwords.verify(password, user.password_hash if user else None)

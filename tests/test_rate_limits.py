@@ -148,6 +148,18 @@ async def test_what_was_not_compared_is_not_counted(start: StartClient, name: st
         assert await statuses(client, 6 - seen[401], name) == [*[401] * (5 - seen[401]), 429]
 
 
+async def test_a_full_hash_queue_refuses_before_limits_are_asked(
+    start: StartClient, name: str, new_name: NewName
+) -> None:
+    """REQUIREMENTS 46: under a storm a refusal costs next to nothing; who has reached a limit hears so afterwards."""
+    async with start(limits=limits(name="1/900"), hash_threads=1, hash_queue=0, bcrypt_rounds=12) as client:
+        assert await statuses(client, 1, name) == [401]
+        newcomer = {"username": new_name(), "password": PASSWORD}
+        signup, login = await at_once(client.post("/auth/signup", json=newcomer), log_in(client, name))
+        assert (signup.status_code, login.status_code) == (200, 503)
+        assert await statuses(client, 1, name) == [429]
+
+
 async def test_an_attempt_is_admitted_when_retry_after_says_and_no_second_sooner(start: StartClient, name: str) -> None:
     """REQUIREMENTS 43, 44: the lock is not for ever."""
     promises: list[tuple[float, float, int]] = []
