@@ -76,8 +76,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="one round of a second each, to see that it works; keeps no results")
-    add("--rounds", type=int, default=3, choices=range(1, 21), metavar="N", help="default 3")
-    add("--seconds", type=int, default=5, choices=range(1, 61), metavar="N", help="each load; default 5")
+    add("--rounds", type=int, default=5, choices=range(1, 21), metavar="N", help="default 5")
+    add("--seconds", type=int, default=3, choices=range(1, 61), metavar="N", help="each load; default 3")
     add("--only", action="append", choices=scenarios_of(target=False), help="this scenario; may be repeated")
     add("--into", type=Path, metavar="FOLDER", help="keeps results.json and the pictures there; default bench/")
     other = parser.add_mutually_exclusive_group()

@@ -52,7 +52,7 @@ class Plan:
     @property
     def hashing(self) -> int:
         """Seconds of a load that hashes: of the few hashes a second, wrk doesn't count those that its end cuts off."""
-        return (2 if self.quick else 4) * self.seconds
+        return (2 if self.quick else 6) * self.seconds
 
     @property
     def alternations(self) -> int:
