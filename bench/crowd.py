@@ -56,7 +56,8 @@ async def _client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bo
             writer.write(request)
             status, retry_after = await read_answer(reader)
             pause = _note(seen, status, retry_after, sent)
-    except (OSError, EOFError, ValueError, KeyError):  # the connection is lost, or what came is not HTTP
+    # The connection is lost, for which uvloop has a RuntimeError too, or what came is not HTTP.
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError):
         seen.broken += 1
 
 

@@ -24,7 +24,7 @@ def measured(
     with ExitStack() as stack:
         plan = stack.enter_context(_plan(seconds, quick=quick))
         rivals = stack.enter_context(_rivals(plan, against)) if against else None
-        guess = (30 if rivals else 6) * seconds + 5
+        guess = (30 if rivals else 8) * seconds + 5
         for scenario in announced(scenarios, rounds=rounds, guess=guess):
             figures = SCENARIOS[scenario](plan)
             yield from in_turn(scenario, list(figures), *rivals, seconds) if rivals else figures

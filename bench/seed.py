@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 def seed(url: str, folder: Path, *, users: int, sessions: int) -> None:
     """Writes logins, signups, access and refresh tokens, a line each, to files in `folder`."""
-    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=3600)
+    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=86400)  # longer than any run
     address = DatabaseAddress.from_url(url)
     account: dict[str, Any] = {"user": address.user, "password": address.password}
     now = int(time.time())

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.processes import cpu_seconds
 from bench.wrk import Answers, Load, finished, started
 
-TURNS = 5  # and up to nine shorter than two seconds; more would cost those who rotate too many of their tokens
+TURNS = 5  # of two seconds and more, and up to nine of one; more would cost those who rotate too many of their tokens
 PAUSE = 0.2  # seconds in which a server ends what its clients did not wait for
 
 

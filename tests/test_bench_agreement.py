@@ -10,6 +10,7 @@ import pytest
 from bench import results
 from bench.measure import Figure
 from bench.table import summarise
+from bench.wrk import Load
 from tests.server import ROOT, untraced
 
 
@@ -42,12 +43,21 @@ def test_two_runs_agree_where_the_spreads_of_each_ratio_meet(
     assert (done.returncode, done.stdout, done.stderr) == (code, line + "\n", "")
 
 
-def test_what_is_no_result_is_named(tmp_path: Path) -> None:
-    missing = agreement(tmp_path / "nowhere.json", tmp_path / "nowhere.json")
-    assert (missing.returncode, missing.stdout) == (2, "")
-    assert "nowhere.json" in missing.stderr
-    (tmp_path / "other.json").write_text("{}")
-    malformed = agreement(tmp_path / "other.json", tmp_path / "other.json")
-    assert malformed.returncode == 2
-    assert malformed.stderr.startswith("bench: ")
-    assert "Traceback" not in malformed.stderr
+def test_what_can_not_be_compared_is_named(tmp_path: Path) -> None:
+    good, empty, malformed, missing = run(tmp_path / "good", (0.5, 0.6)), *(tmp_path / name for name in "abc")
+    empty.write_text('{"rounds": []}')
+    malformed.write_text("{}")
+    refused = [Figure("verify", 50, "/s", 100, Load(50, 1, 1, 1, 1, 50, refused=1, broken=0))]
+    (tmp_path / "bad").mkdir()
+    bad = results.write(tmp_path / "bad", {}, summarise(refused), refused)
+    for file, problem in (
+        (empty, "no ratio in common"),
+        (malformed, str(malformed)),
+        (missing, str(missing)),
+        (bad, f"{bad}: requests were refused or broken"),
+    ):
+        done = agreement(good, file)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("bench: ")
+        assert problem in done.stderr
+        assert "Traceback" not in done.stderr

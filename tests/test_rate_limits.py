@@ -153,11 +153,17 @@ async def test_a_full_hash_queue_refuses_before_limits_are_asked(
 ) -> None:
     """REQUIREMENTS 46: under a storm a refusal costs next to nothing; who has reached a limit hears so afterwards."""
     async with start(limits=limits(name="1/900"), hash_threads=1, hash_queue=0, bcrypt_rounds=12) as client:
+        token = (await log_in(client, name, PASSWORD)).json()["token"]
         assert await statuses(client, 1, name) == [401]
+
+        async def change() -> httpx.Response:
+            body = {"currentPassword": "a wrong guess", "newPassword": PASSWORD}
+            return await client.put("/auth/password", json=body, headers={"Authorization": f"Bearer {token}"})
+
         newcomer = {"username": new_name(), "password": PASSWORD}
-        signup, login = await at_once(client.post("/auth/signup", json=newcomer), log_in(client, name))
-        assert (signup.status_code, login.status_code) == (200, 503)
-        assert await statuses(client, 1, name) == [429]
+        answers = await at_once(client.post("/auth/signup", json=newcomer), log_in(client, name), change())
+        assert [answer.status_code for answer in answers] == [200, 503, 503]
+        assert [(await attempt).status_code for attempt in (log_in(client, name), change())] == [429, 429]
 
 
 async def test_an_attempt_is_admitted_when_retry_after_says_and_no_second_sooner(start: StartClient, name: str) -> None:
