@@ -7,7 +7,6 @@ from uuid_utils.compat import uuid7
 
 from service import usernames
 from service.database import Database, Statements
-from service.errors import InvalidUsername
 from service.passwords import Passwords
 from service.queries import refresh_tokens, users
 from service.queries.refresh_tokens import OpenSession
@@ -40,23 +39,20 @@ class Administration:
         key = "" if after is None else usernames.parse(after).key
         return await users.find_page(self.database, key, limit)
 
-    async def set_password(self, raw_username: str, password: str) -> int:
+    async def set_password(self, user: User, password: str) -> int:
         """Gives the user another password and ends every session; returns how many. Raises InvalidPassword."""
-        self.passwords.check(password)
-        user = await self.find(raw_username)
         new_hash = await self.passwords.hash(password)
 
         async def put(transaction: Statements, found: User | None) -> None:
             if found is None:
-                raise _unknown_user(raw_username)
+                raise _unknown_user(user.username)
             if found.password_hash != new_hash:  # as it is when this runs again
                 await users.replace_password_hash(transaction, found, new_hash)
 
         return await self.sessions.end_all(user.id, also=put)
 
-    async def delete_user(self, raw_username: str) -> int:
+    async def delete_user(self, user: User) -> int:
         """Deletes the user and every session; returns how many of these. The name is free again."""
-        user = await self.find(raw_username)
 
         async def delete(transaction: Statements, _: User | None) -> None:
             await users.delete(transaction, user.id)
@@ -82,10 +78,8 @@ class Administration:
 
     async def find(self, raw_username: str) -> User:
         """The user with this name, folded as at a login."""
-        try:
-            user = await users.find_by_key(self.database, usernames.parse(raw_username).key)
-        except InvalidUsername:
-            user = None
+        key = usernames.key_of(raw_username)
+        user = await users.find_by_key(self.database, key) if key is not None else None
         if user is None:
             raise _unknown_user(raw_username)
         return user

@@ -98,5 +98,3 @@ if __name__ == "__main__":
         sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else ROOT / ".dev"))
     except (LocalDatabaseError, OSError) as error:
         sys.exit(f"mstack-auth: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -25,13 +25,19 @@ from typing import ClassVar
 
 
 class AuthError(Exception):
-    """A refusal; `sentence` replaces the class's own when it can say more without giving anything away."""
+    """A refusal; `sentence` replaces the class's own when it can say more without giving anything away.
+
+    `retry_after` is when it is worth it to try again, in seconds; None where it never is.
+    """
 
     code: ClassVar[str]
     sentence: ClassVar[str]
+    retry_after: int | None = None
 
-    def __init__(self, sentence: str | None = None) -> None:
+    def __init__(self, sentence: str | None = None, *, retry_after: int | None = None) -> None:
         super().__init__(sentence or self.sentence)
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class InvalidInput(AuthError):
@@ -60,14 +66,9 @@ class InvalidCredentials(AuthError):
 
 
 class TooManyAttempts(AuthError):
-    """`retry_after` is when the next one is admitted, in seconds."""
-
     code = "too_many_attempts"
     sentence = "Too many attempts; try again later."
-
-    def __init__(self, sentence: str | None = None, *, retry_after: int = 1) -> None:
-        super().__init__(sentence)
-        self.retry_after = retry_after
+    retry_after = 1
 
 
 class InvalidClient(AuthError):
@@ -96,14 +97,9 @@ class SessionRevoked(InvalidToken):
 
 
 class Unavailable(AuthError):
-    """`retry_after` is when it is worth it, in seconds."""
-
     code = "unavailable"
     sentence = "The service cannot answer right now; try again."
-
-    def __init__(self, sentence: str | None = None, *, retry_after: int = 1) -> None:
-        super().__init__(sentence)
-        self.retry_after = retry_after
+    retry_after = 1
 
 
 class Overloaded(Unavailable):

@@ -29,6 +29,7 @@ _ARGON2 = (
     rf"\$argon2id(\$v=(16|19))?\$m=(?P<memory>{_NUMBER}),t=(?P<passes>{_NUMBER}),p=(?P<lanes>{_NUMBER})"
     rf"\$(?=[^$]{{11}}){_BASE64}\$(?=[^$]{{16}}){_BASE64}"
 )
+_PBKDF2 = rf"\$(?P<rounds>{_NUMBER})\${_AB64}\${_CRYPT}"
 _DJANGO = rf"pbkdf2_sha256\$(?P<rounds>{_NUMBER})\$[A-Za-z0-9]+\$[A-Za-z0-9+/]{{43}}="
 _SHA512 = rf"\$6\$(rounds=(?P<rounds>{_NUMBER})\$)?{_CRYPT}{{0,16}}\${_CRYPT}{{86}}"
 _PHPASS = rf"\$[PH]\$(?P<mark>{_CRYPT}){_CRYPT}{{30}}"
@@ -41,7 +42,7 @@ class UnusableHash(ValueError):
 class _Form(NamedTuple):
     name: str
     prefix: str
-    pattern: re.Pattern[str]
+    pattern: str
     excess: Callable[[Mapping[str, str | None]], str | None]
 
 
@@ -53,7 +54,7 @@ def check(stored_hash: str) -> None:
         raise UnusableHash(f"the password hash has more than {LONGEST} characters")
     for form in _FORMS:
         if stored_hash.startswith(form.prefix):
-            match = form.pattern.fullmatch(stored_hash)
+            match = re.fullmatch(form.pattern, stored_hash)
             if not match:
                 raise UnusableHash(f"a malformed hash of {form.name}")
             if excess := form.excess(match.groupdict()):
@@ -85,24 +86,14 @@ def _argon2_excess(found: Mapping[str, str | None]) -> str | None:
     return f"p={lanes}, not {ARGON2_LANES} at most" if lanes > ARGON2_LANES else None
 
 
-_FORMS = tuple(
-    _Form(name, prefix, re.compile(pattern), excess)
-    for name, prefix, pattern, excess in (
-        ("bcrypt", "$2", _BCRYPT, _rounds(BCRYPT_ROUNDS)),
-        ("bcrypt in WordPress", WORDPRESS, rf"\$wp{_BCRYPT}", _rounds(BCRYPT_ROUNDS)),
-        ("argon2id", "$argon2id$", _ARGON2, _argon2_excess),
-        ("Django's pbkdf2_sha256", "pbkdf2_sha256$", _DJANGO, _rounds(PBKDF2_ROUNDS)),
-        *(
-            (
-                name,
-                f"${name}$",
-                rf"\${name}\$(?P<rounds>{_NUMBER})\${_AB64}\${_CRYPT}{{{size}}}",
-                _rounds(PBKDF2_ROUNDS),
-            )
-            for name, size in (("pbkdf2-sha256", 43), ("pbkdf2-sha512", 86))
-        ),
-        ("sha512_crypt", "$6$", _SHA512, _rounds(SHA512_ROUNDS)),
-        ("phpass", "$P$", _PHPASS, _phpass_excess),
-        ("phpass", "$H$", _PHPASS, _phpass_excess),
-    )
+_FORMS = (
+    _Form("bcrypt", "$2", _BCRYPT, _rounds(BCRYPT_ROUNDS)),
+    _Form("bcrypt in WordPress", WORDPRESS, rf"\$wp{_BCRYPT}", _rounds(BCRYPT_ROUNDS)),
+    _Form("argon2id", "$argon2id$", _ARGON2, _argon2_excess),
+    _Form("Django's pbkdf2_sha256", "pbkdf2_sha256$", _DJANGO, _rounds(PBKDF2_ROUNDS)),
+    _Form("pbkdf2-sha256", "$pbkdf2-sha256$", rf"\$pbkdf2-sha256{_PBKDF2}{{43}}", _rounds(PBKDF2_ROUNDS)),
+    _Form("pbkdf2-sha512", "$pbkdf2-sha512$", rf"\$pbkdf2-sha512{_PBKDF2}{{86}}", _rounds(PBKDF2_ROUNDS)),
+    _Form("sha512_crypt", "$6$", _SHA512, _rounds(SHA512_ROUNDS)),
+    _Form("phpass", "$P$", _PHPASS, _phpass_excess),
+    _Form("phpass", "$H$", _PHPASS, _phpass_excess),
 )

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
@@ -17,7 +17,7 @@ class _Unreadable(ValueError):
     """What is wrong with one record."""
 
 
-def read_csv(file: BinaryIO, now: float) -> Iterator[Candidate | Refusal]:
+def read_csv(file: IO[bytes], now: float) -> Iterator[Candidate | Refusal]:
     """A candidate, or a refusal, for each record. Raises UnusableSource when the header is not one."""
     lines = _Lines(file)
     records = csv.reader(lines, strict=True)
@@ -39,7 +39,7 @@ def read_csv(file: BinaryIO, now: float) -> Iterator[Candidate | Refusal]:
             yield Refusal(lines.span(first), str(error))
 
 
-def read_jsonl(file: BinaryIO, now: float) -> Iterator[Candidate | Refusal]:
+def read_jsonl(file: IO[bytes], now: float) -> Iterator[Candidate | Refusal]:
     """A candidate, or a refusal, for each line."""
     lines = _Lines(file)
     while True:
@@ -75,7 +75,7 @@ def _parsed(where: str, line: str, now: float) -> Candidate:
 class _Lines:
     """Lines of text, each of limited length, and records of several. What is not UTF-8 comes as surrogates."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._number = 0
         self._size = 0

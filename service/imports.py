@@ -65,6 +65,10 @@ class Import:
         self._clock = clock
         self._claims = _Claims()
 
+    def close(self) -> None:
+        """Forgets which line has which name."""
+        self._claims.close()
+
     async def take(self, batch: Sequence[Candidate | Refusal]) -> list[Refusal]:
         """Takes over what it can of a batch and returns what it refuses, in the same order. Raises Unavailable."""
         now = self._clock()
@@ -119,6 +123,9 @@ class _Claims:
     def __init__(self) -> None:
         self._file = sqlite3.connect("", isolation_level=None)  # a temporary file, gone with the connection
         self._file.execute("create table claims (key text primary key, place text, identity text) without rowid")
+
+    def close(self) -> None:
+        self._file.close()
 
     def find(self, keys: Iterable[str]) -> dict[str, _Claim]:
         statement = "select key, place, identity from claims where key in (select value from json_each(?))"

@@ -1,7 +1,7 @@
 """The parts that live as long as the process: built, joined, started and stopped in their order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 
@@ -12,7 +12,6 @@ from service.account import Account
 from service.auth import Auth
 from service.database import Database
 from service.health import Health
-from service.introspection import Introspection
 from service.keywatch import KeyWatch
 from service.metrics import Metrics
 from service.passwords import Passwords
@@ -86,7 +85,8 @@ def lifespan(
             await revocations.follow()
 
         schema = asyncio.create_task(background.persist(partial(background.require_schema, database)))
-        work = [partial(keep_up), partial(background.purge, sessions), partial(keys.follow, tokens.use)]
+        work: list[Callable[[], Awaitable[None]]]
+        work = [keep_up, partial(background.purge, sessions), partial(keys.follow, tokens.use)]
         if metrics and settings.metrics_port:
             metrics.set({"hash_queue_limit": settings.hash_queue, "pool_connections_limit": settings.pool_size})
             work.append(partial(background.sample, metrics, health, passwords, database, revocations))
@@ -100,7 +100,7 @@ def lifespan(
                 async with asyncio.timeout(LONGEST_START):
                     await revocations.known.wait()
         shutdown.install()
-        yield {"auth": auth, "account": account, "introspection": Introspection(auth=auth), "health": health}
+        yield {"auth": auth, "account": account, "health": health}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

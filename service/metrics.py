@@ -44,13 +44,13 @@ log = logging.getLogger(__name__)
 
 
 class _EventCounter(logging.Handler):
-    def __init__(self, count: Callable[[str], None]) -> None:
+    def __init__(self, events: Counter) -> None:
         super().__init__(logging.INFO)
-        self._count = count
+        self._events = events
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg != "request":  # it has a histogram of its own
-            self._count(record.msg)
+            self._events.labels(record.msg).inc()
 
 
 class _Requests(Histogram):
@@ -113,10 +113,10 @@ class Metrics:
         }
         build = Gauge("mstack_auth_build_info", "1", ("version", "python"), registry=own, multiprocess_mode="livemax")
         build.labels(version(), platform.python_version()).set(1)
-        self._events = Counter("mstack_auth_events", "What the log tells, by its event", ("event",), registry=own)
+        events = Counter("mstack_auth_events", "What the log tells, by its event", ("event",), registry=own)
         for event in _ALERTING:
-            self._events.labels(event)
-        self._handler = _EventCounter(lambda event: self._events.labels(event).inc())
+            events.labels(event)
+        self._handler = _EventCounter(events)
 
     def observer(self, method: str, route: str, status: int) -> Callable[[float], None]:
         """What takes the seconds of such requests; method and route must be of few, whatever clients ask for."""
@@ -148,11 +148,12 @@ class Metrics:
                 server, _ = await asyncio.to_thread(start_http_server, port, host, self._served)
             except OSError as error:
                 is_taken = error.errno == errno.EADDRINUSE
-                if is_taken and not self._folder and not said:
+                has_other = is_taken and self._folder is not None  # a worker that serves for all
+                if not said and not has_other and is_taken:
                     log.warning("metrics_port_taken", extra={"hint": "several workers need PROMETHEUS_MULTIPROC_DIR"})
-                elif not is_taken and not said:
+                elif not said and not has_other:
                     log.warning("metrics_not_served", extra={"detail": str(error)})
-                said = said or not is_taken or not self._folder
+                said = said or not has_other
                 await asyncio.sleep(1)
             else:
                 server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a scraper went away

@@ -66,6 +66,10 @@ class Rotation:
         except Unavailable as error:
             return type(error)  # an exception that many raise would hold the frames of all of them
 
+    async def find(self, step: Step) -> Session | None:
+        """The session as it is; None if it has ended. Raises Unavailable."""
+        return (await self._read([step], int(self._clock())))[step]
+
     async def advance_all(self, steps: Collection[Step]) -> dict[Step, Session | None]:
         """Each step's session past its generation, in one statement, in three where one rotates. Raises Unavailable.
 

@@ -78,11 +78,7 @@ class Sessions:
 
     async def end(self, user_id: str, session_ids: list[str]) -> int:
         """Ends those of the sessions that are the user's; returns how many, since some may be gone already."""
-
-        async def work(transaction: Statements) -> list[str]:
-            return await self._end(transaction, user_id, session_ids)
-
-        return await self._transact(work)
+        return await self._transact(lambda transaction: self._end(transaction, user_id, session_ids))
 
     async def end_all(self, user_id: str, *, spare: str | None = None, also: Also | None = None) -> int:
         """Ends all of the user's sessions but the one to spare, and what is `also` to be done: together or not at all.

@@ -47,13 +47,11 @@ class Shutdown:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         assert self._hand_on
         assert self._loop
-        if self.stopping or not self._delay:
-            self.stopping = True
+        is_repeated, self.stopping = self.stopping, True
+        if is_repeated or not self._delay:
             self._hand_on(number, frame)
-            return
-        self.stopping = True
-        # The loop may be in the middle of its own timers.
-        self._loop.call_soon_threadsafe(self._wait, number)
+        else:  # the loop may be in the middle of its own timers
+            self._loop.call_soon_threadsafe(self._wait, number)
 
     def _wait(self, number: int) -> None:
         assert self._hand_on

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NoReturn
@@ -20,7 +20,7 @@ class _Rule:
     """How many attempts may end with what is `counted`; a success counts too, or forgets them all, or neither."""
 
     limit: Limit
-    subject: str  # as the log says what was hit
+    by: str  # name or address, as the log says what was hit
     counted: type[AuthError]
     counts_success: bool = False
     forgets_at_success: bool = False
@@ -60,8 +60,7 @@ class Throttle:
         self._waiting = waiting
         self._gates: dict[_Bucket, _Gate] = {}
 
-    @asynccontextmanager
-    async def guess(self, name: str | None, ip: str | None = None) -> AsyncIterator[None]:
+    def guess(self, name: str | None, ip: str | None = None) -> AbstractAsyncContextManager[None]:
         """Stands around the comparison of a password and counts InvalidCredentials; a success forgets the name's.
 
         `name` is the look-up key, or None where it can be nobody's. Raises TooManyAttempts, Overloaded.
@@ -73,18 +72,15 @@ class Throttle:
         def tell(limits: list[str]) -> None:
             log.info("login_throttled", extra={"username": name, "limits": limits})
 
-        async with self._places(buckets, tell):
-            yield
+        return self._places(buckets, tell)
 
-    @asynccontextmanager
-    async def signup(self, ip: str | None) -> AsyncIterator[None]:
+    def signup(self, ip: str | None) -> AbstractAsyncContextManager[None]:
         """Stands around a signup and counts it, also when the name is taken. Raises TooManyAttempts, Overloaded."""
 
         def tell(limits: list[str]) -> None:
             log.info("signup_throttled", extra={"limits": limits})
 
-        async with self._places(self._from(ip, self._signups, "signup"), tell):
-            yield
+        return self._places(self._from(ip, self._signups, "signup"), tell)
 
     async def close(self) -> None:
         """Closes the connections to the storage of the counts."""
@@ -155,8 +151,8 @@ class Throttle:
                 gate.turn.notify()
 
     async def _refuse(self, buckets: Sequence[_Bucket], tell: Callable[[list[str]], None]) -> NoReturn:
-        tallies = [(bucket.rule.subject, await self._read(bucket)) for bucket in buckets]
-        full = {subject: tally.seconds for subject, tally in tallies if not tally.left}
+        tallies = [(bucket.rule.by, await self._read(bucket)) for bucket in buckets]
+        full = {by: tally.seconds for by, tally in tallies if not tally.left}
         tell(list(full))
         raise TooManyAttempts(retry_after=max([1, *full.values()]))
 

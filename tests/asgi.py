@@ -17,7 +17,7 @@ CLIENT = ("192.0.2.1", 4711)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `headers` have the names in lower case."""
+    """What came back; `headers` have the names in lower case. The status of no answer at all is 499."""
 
     status: int
     headers: Fields
@@ -90,7 +90,8 @@ class _Sent:
             self._complete = not message.get("more_body", False)
 
     def answer(self) -> Answer:
-        assert self._start is not None, "no answer at all"
+        if self._start is None:
+            return Answer(499, [], b"")
         assert self._complete
         return Answer(self._start["status"], list(self._start["headers"]), b"".join(self._pieces))
 

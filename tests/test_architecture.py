@@ -10,7 +10,7 @@ from tests.server import ROOT
 ALLOWED = {
     "app": {"background", "environment", "keys", "keywatch", "lifespan", "logs", "metrics", "settings", "web"},
     "lifespan": {
-        "account", "auth", "background", "database", "health", "introspection", "keywatch", "metrics", "passwords",
+        "account", "auth", "background", "database", "health", "keywatch", "metrics", "passwords",
         "revocations", "rotation", "sessions", "settings", "shutdown", "throttle", "tokens", "web",
     },
     "web": {"account", "auth", "errors", "health", "introspection", "logs", "release", "tokens", "web"},
@@ -19,11 +19,11 @@ ALLOWED = {
         "usernames",
     },
     "account": {"database", "errors", "passwords", "queries", "sessions", "throttle", "tokens", "usernames"},
-    "administration": {"database", "errors", "passwords", "queries", "sessions", "usernames"},
+    "administration": {"database", "passwords", "queries", "sessions", "usernames"},
     "imports": {"database", "errors", "hashes", "queries", "usernames"},
     "importfiles": {"imports"},
-    "importtable": {"database", "imports", "queries"},
-    "introspection": {"auth", "errors", "queries", "tokens"},
+    "importtable": {"imports", "queries"},
+    "introspection": {"auth", "errors", "rotation", "tokens"},
     "hashes": set(),
     "sessions": {"database", "queries", "revocations"},
     "revocations": {"database", "errors", "queries"},

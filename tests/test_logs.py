@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 import re
@@ -127,6 +128,19 @@ def test_every_event_is_named_for_the_operator() -> None:
     events = {event for text in texts for event in re.findall(r"\blog\.[a-z]+\(\s*\"(\w+)\"", text)}
     assert len(events) > 20
     assert {event for event in events if f"`{event}`" not in (ROOT / "README.md").read_text()} == set()
+
+
+async def test_a_client_that_leaves_amid_its_body_is_a_499(server: Server) -> None:
+    """As nginx notes it: nothing that we answered."""
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = b"POST /auth/login HTTP/1.1\r\nHost: x\r\nX-Request-ID: left\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: 1000\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    async with asyncio.timeout(10):
+        while not (found := [line for line in lines_of(server) if line.get("request_id") == "left"]):
+            await asyncio.sleep(0.05)
+    assert [line["status"] for line in found] == [499]
 
 
 async def test_a_request_id_is_taken_over_when_it_is_well_formed(client: httpx.AsyncClient, server: Server) -> None:

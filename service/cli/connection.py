@@ -32,7 +32,6 @@ class Connected:
     """What a command works with."""
 
     run: Run
-    settings: Settings
     database: Database
     sessions: Sessions
     administration: Administration
@@ -64,9 +63,7 @@ def connected(*, timeout: float = 0) -> Iterator[Connected]:
         try:
             if missing := runner.run(migrations.find_missing(database)):
                 raise Unreachable(outdated(missing))
-            yield Connected(
-                run=runner.run, settings=settings, database=database, sessions=sessions, administration=administration
-            )
+            yield Connected(run=runner.run, database=database, sessions=sessions, administration=administration)
         finally:
             passwords.close()
             runner.run(database.close())

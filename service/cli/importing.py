@@ -2,12 +2,11 @@
 
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import click
 
@@ -20,7 +19,7 @@ from service.database import Database
 from service.environment import InvalidSetting
 from service.importfiles import read_csv, read_jsonl
 from service.imports import BATCH, Candidate, Import, Refusal
-from service.importtable import read_page
+from service.importtable import read_row
 from service.queries import original_users
 
 TIMEOUT = 30  # seconds; a statement has a thousand rows
@@ -49,7 +48,7 @@ def import_(
     if (file is None) == (url is None):
         raise click.UsageError("name either a FILE or --from-mysql")
     with ExitStack() as stack:
-        opened = stack.enter_context(_opened(file)) if file else None
+        opened = stack.enter_context(click.open_file(str(file), "rb")) if file else None
         reader = _READERS[form or _form_of(file)] if file else None
         if report and file and report.exists() and file.exists() and report.samefile(file):
             raise click.UsageError("the report would overwrite the FILE")
@@ -62,6 +61,7 @@ def import_(
             source = stack.enter_context(_table(parts.run, address, table))
         refused = Report(stack.enter_context(report.open("w", encoding="utf-8")) if report else None, as_json)
         work = Import(parts.database, dry_run=dry_run, clock=time.time)
+        stack.callback(work.close)
         take_all(parts.run, source, work, refused, as_json=as_json, dry_run=dry_run)
         if work.tally.refused:
             raise click.exceptions.Exit(REFUSED)
@@ -74,16 +74,7 @@ def _form_of(file: Path) -> str:
     return form
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
-    if str(file) == "-":
-        yield sys.stdin.buffer
-    else:
-        with file.open("rb") as opened:
-            yield opened
-
-
-def _size(opened: BinaryIO) -> int:
+def _size(opened: IO[bytes]) -> int:
     found = os.fstat(opened.fileno())
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
@@ -106,12 +97,12 @@ def _table(run: Run, address: DatabaseAddress, table: str) -> Iterator[Source]:
         nonlocal read
         last_id: Any = None
         while True:
-            page = run(read_page(database, table, last_id, BATCH))
-            if not page.lines:
+            rows = run(original_users.find_page(database, table, last_id, BATCH))
+            if not rows:
                 return
-            last_id = page.last_id
-            read += len(page.lines)
-            yield from page.lines
+            last_id = rows[-1].id
+            read += len(rows)
+            yield from map(read_row, rows)
 
     try:
         yield Source(lines(), run(original_users.estimate_count(database, table)), lambda: read)

@@ -97,6 +97,6 @@ def _rotation(folder: Path | None) -> tuple[KeyRotation, KeySettings]:
     return rotation, settings
 
 
-def _cells(key: Listed) -> list[str]:
+def _cells(key: Listed) -> list[str | None]:
     times = (key.created, key.activated, key.superseded, key.activate_from, key.retire_from)
-    return [key.kid, key.algorithm or "-", key.state, *("-" if time is None else moment(time) for time in times)]
+    return [key.kid, key.algorithm, key.state, *(None if time is None else moment(time) for time in times)]

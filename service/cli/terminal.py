@@ -54,16 +54,12 @@ class Explaining(click.Group):
             raise click.exceptions.Exit(BROKEN_PIPE) from None
         except OSError as error:
             raise Unusable(f"{error.filename or 'output'}: {error.strerror or error}") from None
-        except (AuthError, Unknown, Refused, InvalidSetting, UnusableSource, UnknownKey, UnusableKey) as error:
-            raise failure(error) from None
-
-
-def failure(error: Exception) -> click.ClickException:
-    """How a command ends that met this error of ours."""
-    if isinstance(error, Unavailable):
-        return Unreachable(f"the database can't be had: {reason_of(error)}")
-    refused = isinstance(error, AuthError | Unknown | Refused)  # click's own code is 1
-    return click.ClickException(str(error)) if refused else Unusable(str(error))
+        except Unavailable as error:
+            raise Unreachable(f"the database can't be had: {reason_of(error)}") from None
+        except (AuthError, Unknown, Refused) as error:
+            raise click.ClickException(str(error)) from None  # whose code is REFUSED
+        except (InvalidSetting, UnusableSource, UnknownKey, UnusableKey) as error:
+            raise Unusable(str(error)) from None
 
 
 def reason_of(error: Unavailable) -> str:
@@ -79,14 +75,14 @@ def show(value: object, text: str, *, as_json: bool) -> None:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
     """Columns for people; what a terminal might take for a command is spelt out."""
-    lines = [list(heads), *([printable(cell) if cell else "-" for cell in row] for row in rows)]
+    lines = [list(heads), *([_printable(cell) if cell else "-" for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """The text with its control characters, and whatever else does not show, spelt out."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 

@@ -47,7 +47,7 @@ def set_password(name: str, as_json: bool) -> None:
     """Gives a user another password, asked for or a line of standard input, and ends every session."""
     with connected() as parts:
         user = parts.run(parts.administration.find(name))
-        ended = parts.run(parts.administration.set_password(name, terminal.read_password()))
+        ended = parts.run(parts.administration.set_password(user, terminal.read_password()))
     text = f"{user.username} has another password; sessions ended: {ended}."
     terminal.show({"id": user.id, "username": user.username, "sessions_ended": ended}, text, as_json=as_json)
 
@@ -59,6 +59,6 @@ def delete(name: str, as_json: bool) -> None:
     """Deletes a user and every session; the name is free again."""
     with connected() as parts:
         user = parts.run(parts.administration.find(name))
-        ended = parts.run(parts.administration.delete_user(name))
+        ended = parts.run(parts.administration.delete_user(user))
     text = f"{user.username} is deleted; sessions ended: {ended}."
     terminal.show({"id": user.id, "username": user.username, "sessions_ended": ended}, text, as_json=as_json)

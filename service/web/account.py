@@ -1,5 +1,7 @@
 """The endpoints of a user who is logged in: parse, call, render."""
 
+from datetime import UTC, datetime
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -7,7 +9,7 @@ from service.errors import InvalidCredentials, InvalidPassword, SessionNotFound,
 from service.tokens import AccessClaims
 from service.web import examples
 from service.web.operation import STORED, Operation
-from service.web.payload import bearer_token, read, render, time_of
+from service.web.payload import bearer_token, read, render
 from service.web.state import State
 from service.web.wire import Done, Password, PasswordChange, Session, Sessions, SessionsEnded, Spared
 
@@ -23,8 +25,8 @@ async def list_sessions(request: Request[State]) -> Response:
     sessions = [
         Session(
             id=session.id,
-            created_at=time_of(session.created_at),
-            last_used_at=time_of(session.last_used_at),
+            created_at=_time(session.created_at),
+            last_used_at=_time(session.last_used_at),
             user_agent=session.user_agent,
             ip=session.ip,
             current=session.id == claims.sid,
@@ -67,6 +69,10 @@ async def delete_account(request: Request[State]) -> Response:
 
 def _authorise(request: Request[State]) -> AccessClaims:
     return request.state["auth"].verify(bearer_token(request))
+
+
+def _time(seconds_since_1970: int) -> datetime:
+    return datetime.fromtimestamp(seconds_since_1970, UTC)  # which msgspec renders as RFC 3339
 
 
 ACCOUNT_ROUTES = [

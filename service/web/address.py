@@ -4,9 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any
 
-from starlette.requests import Request
 from starlette.types import Scope
 
 _WITH_PORT = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
@@ -19,7 +17,7 @@ class Clients:
 
     def __init__(self, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self._trusted = trusted
-        self._said: set[str] = set()
+        self._told: set[str] = set()
 
     def address_of(self, scope: Scope) -> str | None:
         """The client's IP address; None where there is none, as on a Unix socket.
@@ -46,8 +44,8 @@ class Clients:
         return address is not None and any(address in network for network in self._trusted)
 
     def _is_news(self, what: str) -> bool:
-        is_news = what not in self._said
-        self._said.add(what)
+        is_news = what not in self._told
+        self._told.add(what)
         return is_news
 
 
@@ -61,8 +59,3 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
-def address_of(request: Request[Any]) -> str | None:
-    """The client's address, once it has been found."""
-    return request.client.host if request.client else None

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -37,7 +39,6 @@ STATUS: dict[type[AuthError], int] = {
 
 # Written out, since the phrases of the standard library change with its version.
 HTTP_ERRORS = {
-    400: ("The request cannot be read.", "bad_request"),
     404: ("There is nothing here.", "not_found"),
     405: ("This path does not know this method.", "method_not_allowed"),
     408: ("The body did not come in time.", "request_timeout"),
@@ -57,15 +58,15 @@ def status_of(kind: type[AuthError]) -> int:
     return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
 
 
-def refuse(error: AuthError, shape: type[Refusal] = Refusal) -> Response:
-    """The answer to an error."""
+def refuse(error: AuthError, shape: type[Refusal] = Refusal, **more: Any) -> Response:
+    """The answer to an error, with what a shape has `more` than others."""
     status = status_of(type(error))
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = _challenge(error)
-    if isinstance(error, Unavailable | TooManyAttempts):
+    if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    return render(shape(error=str(error), code=error.code), status, headers)
+    return render(shape(error=str(error), code=error.code, **more), status, headers)
 
 
 def _challenge(error: AuthError) -> str:
@@ -76,8 +77,8 @@ def _challenge(error: AuthError) -> str:
     return 'Bearer error="invalid_token"' if presented else "Bearer"
 
 
-def _refuse_http(status: int, headers: dict[str, str] | None = None) -> Response:
-    sentence, code = HTTP_ERRORS.get(status, HTTP_ERRORS[400])
+def _refuse_http(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    sentence, code = HTTP_ERRORS[status]
     return render(Refusal(error=sentence, code=code), status, headers)
 
 
@@ -89,18 +90,10 @@ async def _on_auth_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _refuse_http(error.status_code, dict(error.headers or {}))
+    return _refuse_http(error.status_code, error.headers)
 
 
-async def _on_disconnect(request: Request, error: Exception) -> Response:
-    return _refuse_http(400)  # nobody is there to read it
-
-
-HANDLERS: dict[type[Exception], ExceptionHandler] = {
-    AuthError: _on_auth_error,
-    HTTPException: _on_http_exception,
-    ClientDisconnect: _on_disconnect,
-}
+HANDLERS: dict[type[Exception], ExceptionHandler] = {AuthError: _on_auth_error, HTTPException: _on_http_exception}
 
 
 class LastResort:
@@ -127,6 +120,8 @@ class LastResort:
             if started or scope["type"] != "http":
                 raise
             await refuse(Unavailable())(scope, receive, send)
+        except ClientDisconnect:  # amid its body: nobody is there to read an answer
+            pass
         except Exception:
             log.exception("unhandled_error")
             if started or scope["type"] != "http":

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import Unavailable
+from service.web.errors import refuse
 from service.web.operation import Operation
 from service.web.payload import render
 from service.web.state import State
@@ -56,9 +57,7 @@ async def readyz(request: Request[State]) -> Response:
     age = None if found.revocation_age is None else round(found.revocation_age, 2)
     if found.is_ready:
         return render(Readiness(checks=checks, revocation_age_seconds=age))
-    error = Unavailable()
-    answer = Unreadiness(error=str(error), code=error.code, checks=checks, revocation_age_seconds=age)
-    return render(answer, 503, {"Retry-After": str(error.retry_after)})
+    return refuse(Unavailable(), Unreadiness, checks=checks, revocation_age_seconds=age)
 
 
 HEALTH_ROUTES = [

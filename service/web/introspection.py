@@ -8,6 +8,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service import introspection
 from service.errors import InvalidClient, StaleRevocations
 from service.tokens import AccessClaims, RefreshClaims
 from service.web.examples import INTROSPECTED, PRESENTED_TOKEN
@@ -27,7 +28,7 @@ def introspection_routes(secret: bytes | None) -> list[Operation]:
         if not hmac.compare_digest(_client_secret(request), secret):
             raise InvalidClient
         body = await read_form(request, PresentedToken)
-        claims = await request.state["introspection"].introspect(body.token)
+        claims = await introspection.introspect(request.state["auth"], body.token)
         return render(_introspected(claims) if claims else Introspected(active=False))
 
     route = Operation(

@@ -45,7 +45,7 @@ class RequestLog:
         address = self._clients.address_of(scope)
         scope["client"] = (address, 0) if address else None  # from here on, who is meant and not who is connected
         started = time.perf_counter()
-        status = 499  # as nginx notes a client that left before its answer
+        status = 499  # as nginx notes a client that left, of which we hear while its body is read
         own_id = _request_id(scope)
         logs.request.set({"request_id": own_id, "client": address})
 

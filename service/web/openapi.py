@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from service.release import version
 from service.web.operation import Operation
@@ -33,8 +32,8 @@ _ON_ALL = ("X-Request-ID", "Cache-Control", "X-Content-Type-Options")
 _ON_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
-def openapi_route(routes: Sequence[BaseRoute]) -> Operation:
-    """`GET /openapi.json`, which describes those of the routes that are operations, and itself."""
+def openapi_route(others: Sequence[Operation]) -> Operation:
+    """`GET /openapi.json`, which describes the others, and itself."""
     headers = {"Cache-Control": f"public, max-age={MAX_AGE}"}
 
     async def openapi(request: Request[Any]) -> Response:
@@ -43,7 +42,7 @@ def openapi_route(routes: Sequence[BaseRoute]) -> Operation:
 
     example = {"openapi": "3.1.0", "info": {"title": "mstack-auth", "version": version()}, "paths": {}}
     route = Operation("GET", "/openapi.json", openapi, gives=example)
-    document = encode(describe([*(each for each in routes if isinstance(each, Operation)), route]))
+    document = encode(describe([*others, route]))
     return route
 
 
@@ -100,13 +99,12 @@ def _operation(operation: Operation, schema_of: dict[type, Any]) -> dict[str, An
 
 
 def _success(operation: Operation, schema_of: dict[type, Any]) -> dict[str, Any]:
-    media_type = "text/plain" if isinstance(operation.gives, str) else JSON
     meant = type(operation.gives) if isinstance(operation.gives, msgspec.Struct) else operation.endpoint
     own = {name: {"description": meaning, "schema": _TEXT} for name, meaning in operation.headers.items()}
     return {
         "description": inspect.getdoc(meant),
         "headers": {**_headers(200), **own},
-        "content": {media_type: {"schema": schema_of[type(operation.gives)], "example": operation.gives}},
+        "content": {JSON: {"schema": schema_of[type(operation.gives)], "example": operation.gives}},
     }
 
 

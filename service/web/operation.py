@@ -18,9 +18,9 @@ class Operation(Route):
     """A Starlette route, together with what the OpenAPI document can't find out.
 
     `takes` and `gives` are examples, of which the types are the schemas: a Wire or Form, or nothing, is taken; any JSON
-    or, as a str, plain text is given, with `headers` (name to meaning). `refuses` are the errors of the use case alone:
-    those of bodies, security and the service itself follow, and `shapes` are the statuses whose answer says more than
-    others. The handler's docstring is the description.
+    is given, with `headers` (name to meaning). `refuses` are the errors of the use case alone: those of bodies,
+    security and the service itself follow, and `shapes` are the statuses whose answer says more than others. The
+    handler's docstring is the description.
     """
 
     def __init__(

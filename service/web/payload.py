@@ -1,7 +1,7 @@
 """Reading requests and rendering answers."""
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -110,14 +110,9 @@ def bearer_token(request: Request[Any]) -> str:
     return token.lstrip(" ")
 
 
-def time_of(seconds_since_1970: int) -> datetime:
-    """Rendered as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds_since_1970, UTC)
-
-
 encode = msgspec.json.Encoder().encode
 
 
-def render(answer: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def render(answer: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response."""
     return Response(encode(answer), status, headers, "application/json")

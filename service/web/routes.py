@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import auth
+from service import auth, introspection
 from service.errors import (
     InvalidCredentials,
     InvalidPassword,
@@ -15,7 +15,6 @@ from service.errors import (
 )
 from service.web import examples
 from service.web.account import ACCOUNT_ROUTES
-from service.web.address import address_of
 from service.web.errors import refuse
 from service.web.identity import IDENTITY, identity_headers
 from service.web.operation import STORED, Operation
@@ -41,7 +40,7 @@ REVOKED = Done(message="The token is of no use any more")
 async def signup(request: Request[State]) -> Response:
     """Sign up."""
     body = await read(request, NewUser)
-    await request.state["auth"].signup(body.username, body.password, ip=address_of(request))
+    await request.state["auth"].signup(body.username, body.password, ip=_client(request))
     return render(SIGNED_UP)
 
 
@@ -49,7 +48,7 @@ async def login(request: Request[State]) -> Response:
     """Log in, which opens a session."""
     body = await read(request, Credentials)
     pair = await request.state["auth"].login(
-        body.username, body.password, user_agent=request.headers.get("user-agent"), ip=address_of(request)
+        body.username, body.password, user_agent=request.headers.get("user-agent"), ip=_client(request)
     )
     return _render_pair(pair)
 
@@ -81,8 +80,12 @@ async def logout(request: Request[State]) -> Response:
 async def revoke(request: Request[State]) -> Response:
     """End the session of a token of either kind; one that means nothing to us is no error (RFC 7009)."""
     body = await read_form(request, PresentedToken)
-    await request.state["introspection"].revoke(body.token)
+    await introspection.revoke(request.state["auth"], body.token)
     return render(REVOKED)
+
+
+def _client(request: Request[State]) -> str | None:
+    return request.client.host if request.client else None
 
 
 def _render_pair(pair: auth.TokenPair) -> Response:

@@ -5,7 +5,6 @@ from typing import TypedDict
 from service.account import Account
 from service.auth import Auth
 from service.health import Health
-from service.introspection import Introspection
 
 
 class State(TypedDict):
@@ -13,5 +12,4 @@ class State(TypedDict):
 
     auth: Auth
     account: Account
-    introspection: Introspection
     health: Health
