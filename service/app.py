@@ -63,7 +63,6 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(VerifyShortcut, observe=metrics.observe_verify if metrics else None),
             Middleware(
                 RequestLog,
                 trusted_proxies=settings.trusted_proxies,
@@ -82,4 +81,6 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         lifespan=lifespan(settings, keys, clock, metrics),
     )
     app.router.redirect_slashes = False
+    # Outside Starlette's own middleware, too, which adds a coroutine to each part of an answer.
+    app.middleware_stack = VerifyShortcut(app.build_middleware_stack(), metrics.observe_verify if metrics else None)
     return app

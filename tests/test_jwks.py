@@ -37,6 +37,7 @@ async def test_the_set_may_be_kept_and_says_for_how_long(start: StartClient, tmp
         refused = await client.post(PATH)
         missing = await client.get("/.well-known/jwks")
     assert answer.headers.get_list("cache-control") == ["public, max-age=1234"]
+    assert answer.headers["Vary"] == "Origin"  # whoever keeps it must not give it to another origin
     assert answer.headers.get_list("content-type") == ["application/json"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-request-id"]

@@ -18,9 +18,9 @@ from service.web.measure import Measure
 from service.web.payload import render
 from service.web.wire import Refusal
 
-_NO_STORE = (b"cache-control", b"no-store")
-_ON_ALL = [(b"x-content-type-options", b"nosniff"), (b"vary", b"Origin")]
-HEADERS = [_NO_STORE, *_ON_ALL]
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+HEADERS = [(b"cache-control", b"no-store"), _NO_SNIFF]
+_WHERE_STORED = [_NO_SNIFF, (b"vary", b"Origin")]
 _WELL_FORMED_ID = re.compile(rb"[\w.:/+=-]{1,128}", re.ASCII)
 _HOT = {"/auth/verify", "/livez", "/readyz"}  # asked all the time: a line each would bury the others
 _MAX_PATH = 64  # characters; a token in a path does not get into the log whole
@@ -54,7 +54,7 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 may_be_stored = any(name == b"cache-control" for name, _ in message["headers"])
-                common = _ON_ALL if may_be_stored else HEADERS
+                common = _WHERE_STORED if may_be_stored else HEADERS
                 message["headers"] = [*message["headers"], *common, (b"x-request-id", own_id.encode())]
             await send(message)
 
