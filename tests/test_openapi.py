@@ -91,6 +91,7 @@ def test_an_answer_with_headers_of_its_own_is_described_as_such() -> None:
     described_alone = json.loads(encode(describe([operation])))
     validate(described_alone, cls=OpenAPIV31SpecValidator)
     success = described_alone["paths"]["/probe"]["get"]["responses"]["200"]
+    assert success["content"] == {"application/json": {"schema": {"type": "object"}, "example": {}}}
     assert success["headers"]["Remote-User"] == {"description": "Who asks.", "schema": {"type": "string"}}
     assert success["headers"].keys() - {"Remote-User"} == {"X-Request-ID", "Cache-Control", "X-Content-Type-Options"}
 
