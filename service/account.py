@@ -80,7 +80,6 @@ class Account:
     async def _authenticate(self, claims: AccessClaims, password: str) -> User:
         self.passwords.require_room()
         async with self.throttle.guess(usernames.key_of(claims.username)):
-            self.passwords.require_room()  # once more: who was admitted may have waited for others
             await self.list_sessions(claims)
             user = await users.find(self.database, claims.sub)
             matches, _ = await self.passwords.verify(password, user.password_hash if user else None)

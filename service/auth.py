@@ -106,7 +106,6 @@ class Auth:
         self, key: str | None, password: str, *, user_agent: str | None, ip: str | None
     ) -> Session | None:
         """A session of the user with this key and password; None where there is no such user."""
-        self.passwords.require_room()  # once more: who was admitted may have waited for others
         for _ in range(2):  # once more where the stored hash was changed, or renewed, while this one was compared
             user = await users.find_by_key(self.database, key) if key is not None else None
             matches, new_hash = await self.passwords.verify(password, user.password_hash if user else None)
