@@ -1,6 +1,5 @@
 """What it costs to run the service as it should be: with metrics, a log and limits, and a purge now and then."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from bench.measure import BOTH, OURS, THEIRS, Figure, Plan
 from bench.rows import add_expired, count_expired, databases, delete_expired, sizes
 from bench.sample import write_tokens
-from bench.servers import ROOT, SERVICE, Server
+from bench.servers import ROOT, SERVICE, Server, environment
 from bench.turns import Side
 from bench.wrk import pin, wrk
 
@@ -94,7 +93,7 @@ def _beside_a_purge(side: Side, settings: dict[str, str], url: str) -> tuple[int
     command = [*pin(OURS), str(Path(sys.executable).with_name("mstack-auth")), "purge"]
     before = count_expired(url)
     with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=ROOT, env=environment(**settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as running:
         try:
             while count_expired(url) == before and running.poll() is None:

@@ -20,6 +20,16 @@ REFERENCE = "bench.reference:create_app"
 BARE = "bench.bare:create_app"
 # Nobody waits any more for the hashes of a load that is over: 64 of them would take seconds.
 AT_THE_END = ("--timeout-graceful-shutdown", "1")
+# What uvicorn and the metrics read of the environment by themselves, beside UVICORN_… and what .env.example names.
+READ_BY_OTHERS = {"PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "PROMETHEUS_MULTIPROC_DIR"}
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a child process: ours without what configures a service, with `changes`."""
+    sample = (ROOT / ".env.example").read_text().splitlines()
+    settings = READ_BY_OTHERS | {line.partition("=")[0] for line in sample if not line.startswith("#")}
+    kept = {name: text for name, text in os.environ.items() if name not in settings}
+    return {name: text for name, text in kept.items() if not name.startswith("UVICORN_")} | changes
 
 
 def migrate(url: str) -> None:
@@ -30,9 +40,7 @@ def migrate(url: str) -> None:
 def yoyo(url: str, command: str, *arguments: str) -> None:
     """Does with the migrations what the command says. Raises CalledProcessError."""
     program = Path(sys.executable).with_name("yoyo")
-    subprocess.run(
-        [program, command, "--batch", *arguments], cwd=ROOT, env={**os.environ, "DATABASE_URL": url}, check=True
-    )
+    subprocess.run([program, command, "--batch", *arguments], cwd=ROOT, env=environment(DATABASE_URL=url), check=True)
 
 
 class Server:
@@ -75,7 +83,7 @@ class Server:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, **self._settings},
+                env=environment(**self._settings),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # so that _kill reaches its workers too

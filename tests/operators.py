@@ -10,8 +10,9 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from bench.servers import environment
 from service.cli import main
-from tests.server import ROOT, TOOLS, environment
+from tests.server import ROOT, TOOLS
 
 
 def _invoke(arguments: Sequence[str], settings: dict[str, str], code: int, stdin: str | bytes = "") -> tuple[str, str]:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import os
 import signal
 import ssl
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any, Self
 import httpx
 import pymysql
 
+from bench.servers import environment
 from service.address import DatabaseAddress
 from service.keys import KeyRing, secret_key
 from service.localdb import free_port
@@ -29,14 +29,6 @@ CLIENT_SECRET = "a-client-secret-for-tests-only.0123456789~_-"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx reads all authorities of the web for each client: 60 ms
 KEPT = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2)  # uvicorn keeps them for 5 s
 ISSUER = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)  # signs as a service of the tests does
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """The environment of a child process: ours without what configures a service, with `changes`."""
-    sample = (ROOT / ".env.example").read_text()
-    ours = {line.split("=")[0] for line in sample.splitlines() if not line.startswith("#")} | {"PORT"}
-    kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("UVICORN_")}
-    return kept | changes
 
 
 def untraced(**changes: str) -> dict[str, str]:

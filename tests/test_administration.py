@@ -15,13 +15,14 @@ import httpx
 import pytest
 from pymysql.cursors import Cursor
 
+from bench.servers import environment
 from service.keyfolder import KeyFolder
 from service.keyrotation import KeyRotation
 from service.localdb import LocalDatabase, free_port
 from service.queries import migrations
 from tests.conftest import PASSWORD
 from tests.operators import Administrator
-from tests.server import ROOT, SECRET, TOOLS, Server, claims_of, cursor_on, environment, migrate
+from tests.server import ROOT, SECRET, TOOLS, Server, claims_of, cursor_on, migrate
 
 NEW_PASSWORD = "battery staple horse"
 NOWHERE = "mysql://auth:hidden-word@127.0.0.1:{}/auth"

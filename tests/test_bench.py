@@ -4,11 +4,16 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.server import ROOT, Server, environment, untraced
+from bench import servers
+from bench.measure import BOTH
+from bench.servers import environment
+from tests.server import ISSUER, NO_TLS, ROOT, SECRET, Server, untraced
 
 BENCH = [sys.executable, "-m", "bench"]
 
@@ -48,6 +53,19 @@ def test_a_running_service_is_loaded_without_limits_and_targets(server: Server) 
         assert per_second(name, done.stdout) > 0
     assert "ratio" not in done.stdout
     assert "target" not in done.stdout
+
+
+def test_what_the_shell_sets_changes_no_service_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not for uvicorn and the metrics: a run after `. ./.env` measures what all others do."""
+    foreign = {"LOG_LEVEL": "nonsense", "JWT_ISSUER": "somebody", "WEB_CONCURRENCY": "2", "UVICORN_WORKERS": "2"}
+    for name, value in {**foreign, "PROMETHEUS_MULTIPROC_DIR": "/nowhere", "METRICS_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    settings = {"DATABASE_URL": "mysql://nobody@127.0.0.1:1/nothing", "JWT_SECRET": SECRET}
+    with servers.Server(servers.SERVICE, BOTH, settings) as started:
+        token = ISSUER.issue_access(user_id="1", username="grace", session_id="2", now=int(time.time()))
+        answer = httpx.get(f"{started.url}/auth/verify", headers={"Authorization": f"Bearer {token}"}, verify=NO_TLS)
+        children = Path(f"/proc/{started.process.pid}/task/{started.process.pid}/children").read_text()
+    assert (answer.status_code, children) == (200, "")
 
 
 @pytest.mark.parametrize("option", ["--target", "--against"])

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from bench.servers import environment
 from service.address import DatabaseAddress
 from service.localdb import LocalDatabase, local_database
 from tests.certificates import Certificates
 from tests.conftest import PASSWORD
-from tests.server import ROOT, TOOLS, Server, environment, migrate
+from tests.server import ROOT, TOOLS, Server, migrate
 from tests.test_database_faults import as_root
 from tests.test_readme import README
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.servers import environment
 from service.dev import _leave, _run
 from service.localdb import STOPS, LocalDatabase, free_port
-from tests.server import ROOT, answers, environment, migrate
+from tests.server import ROOT, answers, migrate
 
 CREDENTIALS = {"username": "developer", "password": "correct horse"}
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from pymysql.cursors import Cursor
 
+from bench.servers import environment
 from service.importfiles import read_jsonl
 from service.imports import Candidate
 from service.localdb import LocalDatabase
@@ -22,7 +23,7 @@ from tests import newcomers
 from tests.conftest import PASSWORD
 from tests.newcomers import foreign_hashes
 from tests.operators import Administrator
-from tests.server import ROOT, TOOLS, cursor_on, environment
+from tests.server import ROOT, TOOLS, cursor_on
 from tests.test_database_faults import as_root, ask_as_root
 
 HASH, OTHER_HASH = foreign_hashes(PASSWORD)["bcrypt 2b"], foreign_hashes(PASSWORD)["bcrypt 2b"]

@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.servers import environment
 from service.localdb import LocalDatabase
 from service.settings import KeySettings
 from tests.conftest import StartClient
-from tests.server import ROOT, SECRET, TOOLS, Server, environment
+from tests.server import ROOT, SECRET, TOOLS, Server
 from tests.signers import ES256, RS256
 
 PATH = "/.well-known/jwks.json"

@@ -8,11 +8,12 @@ import bcrypt
 import pytest
 from uuid_utils.compat import uuid7
 
+from bench.servers import environment
 from service.address import DatabaseAddress
 from service.localdb import LocalDatabase
 from service.queries import migrations
 from tests.conftest import PASSWORD, StartClient
-from tests.server import ISSUER, ROOT, SECRET, TOOLS, cursor_on, environment, migrate
+from tests.server import ISSUER, ROOT, SECRET, TOOLS, cursor_on, migrate
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
 CHEAP_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()

@@ -10,11 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.servers import environment
 from service.localdb import LocalDatabase, free_port, local_database
 from service.queries import migrations
 from service.ratelimits import RateLimits
 from service.settings import KeySettings, Settings
-from tests.server import CLIENT_SECRET, ROOT, Server, environment
+from tests.server import CLIENT_SECRET, ROOT, Server
 from tests.test_contract import every_error
 from tests.test_database_faults import as_root
 

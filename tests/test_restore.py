@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.servers import environment
 from service.localdb import LocalDatabase
 from service.mariadb import account
 from tests.conftest import PASSWORD
-from tests.server import Server, environment
+from tests.server import Server
 from tests.test_readme import blocks
 
 DUMP, RESTORE = (text for _, text in blocks("Deployment") if text.startswith("mariadb"))

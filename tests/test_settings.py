@@ -4,10 +4,11 @@ from pathlib import Path
 import certifi
 import pytest
 
+from bench.servers import environment
 from service.address import DatabaseAddress
 from service.environment import SAMPLE_SECRET, InvalidSetting
 from service.settings import KeySettings, Settings
-from tests.server import ROOT, SECRET, TOOLS, environment
+from tests.server import ROOT, SECRET, TOOLS
 
 VERIFIED = "ssl_verify_cert=true&ssl_verify_identity=true"
 GOOD = {"DATABASE_URL": "mysql://auth:pw@db.internal:3307/app", "JWT_SECRET": SECRET}

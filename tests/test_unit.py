@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.servers import environment
 from service.background import STARTUP_FAILURE
 from service.localdb import LocalDatabase, free_port
 from tests.conftest import PASSWORD
 from tests.gateways import DEPLOY
-from tests.server import SECRET, TOOLS, answers, environment
+from tests.server import SECRET, TOOLS, answers
 
 UNIT = "mstack-auth.service"
 # As MemoryDenyWriteExecute and NoNewPrivileges have it; kernels before 6.3 do not know the first (PR_SET_MDWE).

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import os
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from bench.faults.verdict import REVOCATION_INTERVAL
 from bench.measure import BOTH
 from bench.rows import add_expired, connect
 from bench.seed import PASSWORD
-from bench.servers import ROOT, SERVICE, Server
+from bench.servers import ROOT, SERVICE, Server, environment
 
 AT_ONCE = 8
 RIVALS = 30  # who want one name
@@ -125,7 +124,7 @@ def purged_at_once(cluster: Cluster) -> dict[str, object]:
         subprocess.Popen(
             [program, "purge", "--json"],
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": cluster.url(node.address)},
+            env=environment(DATABASE_URL=cluster.url(node.address)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

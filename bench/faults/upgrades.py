@@ -1,14 +1,13 @@
 """Migrations that are cut off, and several at once."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 from bench.faults.experiment import Experiment, own_database
-from bench.servers import ROOT, migrate
+from bench.servers import ROOT, environment, migrate
 from service.localdb import LocalDatabase
 
 AT_ONCE = 5
@@ -61,7 +60,7 @@ def _yoyo(url: str, command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [yoyo, command, "--batch"],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url},
+        env=environment(DATABASE_URL=url),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
