@@ -14,7 +14,6 @@ from service.revocations import Revocations
 
 BATCH = 500  # sessions in one statement
 PAUSE = 0.1  # seconds after a batch of the purge: others have the database too
-EVER = 0  # 1970: sessions that have expired too, whose last access token may still be valid
 
 Also = Callable[[Statements, User | None], Awaitable[None]]
 
@@ -78,7 +77,11 @@ class Sessions:
 
     async def end(self, user_id: str, session_ids: list[str]) -> int:
         """Ends those of the sessions that are the user's; returns how many, since some may be gone already."""
-        return await self._transact(lambda transaction: self._end(transaction, user_id, session_ids))
+
+        async def work(transaction: Statements) -> list[str]:
+            return await self._delete(transaction, await refresh_tokens.lock(transaction, user_id, session_ids))
+
+        return await self._transact(work)
 
     async def end_all(self, user_id: str, *, spare: str | None = None, also: Also | None = None) -> int:
         """Ends all of the user's sessions but the one to spare, and what is `also` to be done: together or not at all.
@@ -90,9 +93,11 @@ class Sessions:
         async def work(transaction: Statements) -> list[str]:
             nonlocal complete
             user = await users.lock(transaction, user_id)  # no login opens another one meanwhile
-            sessions = await refresh_tokens.find_of_user(transaction, user_id, now=EVER, limit=BATCH)
-            ended = await self._end(transaction, user_id, [each.id for each in sessions if each.id != spare])
-            complete = len(sessions) < BATCH
+            # Those that have expired too: the last access token of one may still be valid. And not read before, since
+            # MariaDB, from 11.6 on, locks nothing that was changed after a transaction's first reading.
+            locked = await refresh_tokens.lock_of_user(transaction, user_id, BATCH)
+            ended = await self._delete(transaction, [session_id for session_id in locked if session_id != spare])
+            complete = len(locked) < BATCH
             if also is not None and complete:
                 await also(transaction, user)
             return ended
@@ -117,12 +122,11 @@ class Sessions:
     async def _of_user(self, user_id: str, limit: int) -> list[OpenSession]:
         return await refresh_tokens.find_of_user(self._database, user_id, now=int(self._clock()), limit=limit)
 
-    async def _end(self, transaction: Statements, user_id: str, session_ids: list[str]) -> list[str]:
-        ended = await refresh_tokens.lock(transaction, user_id, session_ids) if session_ids else []
-        if ended:
-            await self._revocations.record(transaction, ended)
-            await refresh_tokens.delete(transaction, ended)
-        return ended
+    async def _delete(self, transaction: Statements, locked: list[str]) -> list[str]:
+        if locked:
+            await self._revocations.record(transaction, locked)
+            await refresh_tokens.delete(transaction, locked)
+        return locked
 
     async def _transact(self, work: Callable[[Statements], Awaitable[list[str]]]) -> int:
         ended: set[str] = set()  # over both attempts: the first may have been committed though nobody heard of it

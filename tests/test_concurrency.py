@@ -18,6 +18,7 @@ from service.passwords import Passwords
 from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server, claims_of
+from tests.test_database_faults import ask_as_root
 
 
 def statuses(answers: list[httpx.Response]) -> Counter[int]:
@@ -229,6 +230,29 @@ async def test_a_locked_session_is_refused_within_the_deadline_and_the_others_re
         assert time.monotonic() - started < 2
         sql.execute("rollback")
         assert (await refresh(locked)).status_code == 200
+
+
+async def test_all_sessions_end_while_one_of_them_is_refreshed(
+    start: StartClient, new_name: Callable[[], str], sql: Cursor, mariadb: LocalDatabase
+) -> None:
+    """Also where a transaction may not lock what was changed after its first look, as from MariaDB 11.6 on."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    ask_as_root(mariadb, "set global innodb_snapshot_isolation = on")
+    try:
+        async with start() as client:
+            await client.post("/auth/signup", json=credentials)
+            pair, other = [(await client.post("/auth/login", json=credentials)).json() for _ in range(2)]
+            sql.execute("begin")
+            sql.execute("update refresh_tokens set generation = 1 where id = %s", claims_of(other["token"])["sid"])
+            headers = {"Authorization": f"Bearer {pair['token']}"}
+            ending = asyncio.create_task(client.post("/auth/logoutall", headers=headers))
+            await asyncio.sleep(0.3)
+            assert not ending.done()
+            sql.execute("commit")
+            answer = await ending
+            assert (answer.status_code, answer.json().get("tokensDeleted")) == (200, 2), answer.text
+    finally:
+        ask_as_root(mariadb, "set global innodb_snapshot_isolation = default")
 
 
 async def test_a_refusal_waits_for_no_thread(start: StartClient) -> None:

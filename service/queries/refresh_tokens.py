@@ -41,19 +41,19 @@ async def insert(
 ) -> bool:
     """Stores a new session, made when it was `rotated_at`; False if its user is gone or has another hash by now.
 
-    What the client says of itself is cut to its column.
+    What the client says of itself is cut to its column: here, since it may be megabytes.
     """
     statement = """
         insert into refresh_tokens
             (id, user_id, generation, rotated_at, expires_at, created_at, last_used_at, user_agent, ip)
-        select %s, id, %s, %s, %s, %s, %s, left(%s, 255), left(%s, 45)
+        select %s, id, %s, %s, %s, %s, %s, %s, %s
         from users
         where id = %s
           and password_hash = %s
         lock in share mode
     """
     now, until = moment(session.rotated_at), moment(session.expires_at)
-    values = (session.id, session.generation, now, until, now, now, user_agent, ip)
+    values = (session.id, session.generation, now, until, now, now, user_agent and user_agent[:255], ip)
     try:
         return await database.execute(statement, *values, session.user_id, password_hash) == 1
     except DuplicateKey:
@@ -77,7 +77,7 @@ async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
     return [Session(*row) for row in await database.fetch_all(statement, tuple(session_ids))]
 
 
-async def find_of_user(database: Statements, user_id: str, *, now: int, limit: int) -> list[OpenSession]:
+async def find_of_user(database: Database, user_id: str, *, now: int, limit: int) -> list[OpenSession]:
     """Up to `limit` of the user's sessions that have not expired `now`, the one used last first."""
     statement = """
         select id,
@@ -136,6 +136,18 @@ async def lock(database: Statements, user_id: str, session_ids: Iterable[str]) -
         for update
     """
     return [row[0] for row in await database.fetch_all(statement, tuple(session_ids), user_id)]
+
+
+async def lock_of_user(database: Statements, user_id: str, limit: int) -> list[str]:
+    """Up to `limit` of the user's sessions, expired ones too; until the end of the transaction they are ours."""
+    statement = """
+        select id
+        from refresh_tokens
+        where user_id = %s
+        limit %s
+        for update
+    """
+    return [row[0] for row in await database.fetch_all(statement, user_id, limit)]
 
 
 async def delete(database: Statements, session_ids: Iterable[str]) -> int:
