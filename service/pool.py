@@ -18,8 +18,8 @@ from service.address import DatabaseAddress
 Connection: TypeAlias = aiomysql.Connection
 
 # The connection is of no more use: gone away, lost, out of step, closed by a timeout, killed, server shutting down,
-# node of a Galera Cluster without a majority, or still joining: the next connection may reach another.
-_LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053, 1047}
+# node of a Galera Cluster without a majority or still joining, read-only: the next connection may reach another.
+_LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053, 1047, 1290, 1836}
 _CANNOT_CONNECT, _GONE_AWAY, _NO_TLS = 2003, 2006, 2026
 _LONGEST_IDLE = 300  # seconds; well below any sensible wait_timeout
 _SESSION = (
