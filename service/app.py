@@ -48,6 +48,8 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         # A hundred requests in flight are no garbage, though by default their number alone would start a collection.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
+        # A thread that compares an imported hash in Python would keep the event loop waiting for 5 ms each time.
+        sys.setswitchinterval(0.0005)
     if "*" in settings.cors_origins:
         log.warning("cors_any_origin", extra={"hint": "set CORS_ORIGINS to the origins of your pages"})
     if settings.database.is_readable_on_the_way:

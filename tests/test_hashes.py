@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hmac
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 
@@ -16,6 +18,7 @@ from service import hashes
 from service.hashes import UnusableHash
 from service.passwords import MAX_FOREIGN_BYTES, Passwords
 from tests.newcomers import PASSWORD, foreign_hashes, schemes
+from tests.server import ROOT, SECRET, untraced
 
 KNOWN = foreign_hashes(PASSWORD)
 LONG = "é" * 60  # 120 bytes
@@ -115,6 +118,15 @@ async def test_the_event_loop_goes_on_while_a_foreign_hash_is_compared(passwords
         await asyncio.sleep(0.001)
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
     assert longest < (last - began) / 2
+
+
+def test_a_hash_that_python_computes_leaves_the_event_loop_more_turns_than_python_would() -> None:
+    """REQUIREMENTS 46: sha512_crypt and phpass hold Python's lock, and give it away when they are asked to."""
+    settings = {"DATABASE_URL": "mysql://nobody@127.0.0.1:1/nothing", "JWT_SECRET": SECRET, "LOG_LEVEL": "ERROR"}
+    command = [sys.executable, "-m", "tests.turns"]
+    done = subprocess.run(command, cwd=ROOT, env=untraced(**settings), stdout=subprocess.PIPE, text=True, check=True)
+    ours, pythons = map(float, done.stdout.split())
+    assert ours > 1.5 * pythons
 
 
 TOO_COSTLY = {
