@@ -325,6 +325,13 @@ def test_everything_that_is_wrong_is_named_at_once_and_no_secret_with_it(admin: 
     assert lines == [
         "DATABASE_URL must have the form mysql://user:password@host:port/database", "JWT_SECRET is not set",
     ]  # fmt: skip
+    (tmp_path / "short").write_text("hidden-word")
+    secret_file = {"JWT_SECRET": "", "JWT_SECRET_FILE": str(tmp_path / "short")}
+    for url in ({"DATABASE_URL": ""}, {}):  # in the file alone, and in both
+        files = {**secret_file, **url, "DATABASE_URL_FILE": "/nowhere"}
+        lines = admin.run("config", "check", code=2, **files, JWKS_MAX_AGE="soon").splitlines()
+        assert [line.split()[0] for line in lines][1:] == ["JWT_SECRET", "JWKS_MAX_AGE"]
+        assert lines[0].startswith("DATABASE_URL_FILE must name a" if url else "DATABASE_URL and DATABASE_URL_FILE are")
 
 
 @pytest.mark.parametrize(

@@ -263,11 +263,23 @@ def test_a_source_that_is_none_is_wrong_usage(
     assert f"Error: {said}" in admin.err
 
 
-def test_the_report_never_overwrites_the_file(admin: Administrator, tmp_path: Path) -> None:
+def test_the_report_never_overwrites_the_file(admin: Administrator, mariadb: LocalDatabase, tmp_path: Path) -> None:
+    """Which may be standard input too."""
     file = tmp_path / "users.csv"
     file.write_text(HEADER)
     admin.run("users", "import", str(file), "--report", str(file), code=2)
-    assert file.read_text() == HEADER
+    arguments = ["users", "import", "-", "--format", "csv", "--report", str(file)]
+    with file.open() as opened:
+        done = subprocess.run(
+            [TOOLS / "mstack-auth", *arguments],
+            env=environment(DATABASE_URL=mariadb.url),
+            stdin=opened,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, file.read_text()) == (2, HEADER)
+    assert "the report would overwrite the FILE" in done.stderr
 
 
 def test_an_import_that_was_killed_goes_on_and_nobody_is_lost_or_doubled(

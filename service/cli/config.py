@@ -50,11 +50,12 @@ def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
         try:
             settings = Settings.from_env(left, signs=signs)
         except InvalidSetting as error:
-            name = _first_name(str(error))
+            name = _first_name(str(error)).removesuffix("_FILE")
             problems.setdefault(name, str(error))
+            found = [left.pop(source, None) for source in (name, f"{name}_FILE")]
             if name == "DATABASE_URL":
                 left[name] = _NOWHERE
-            elif left.pop(name, None) is None:  # what is to sign is missing
+            elif not any(found):  # what is to sign is missing
                 signs = False
         else:
             return None if "DATABASE_URL" in problems else settings, list(problems.values())

@@ -50,7 +50,7 @@ def import_(
     with ExitStack() as stack:
         opened = stack.enter_context(click.open_file(str(file), "rb")) if file else None
         reader = _READERS[form or _form_of(file)] if file else None
-        if report and file and report.exists() and file.exists() and report.samefile(file):
+        if report and opened and report.exists() and os.path.samestat(report.stat(), os.fstat(opened.fileno())):
             raise click.UsageError("the report would overwrite the FILE")
         address = None if url is None else _address(url)
         parts = stack.enter_context(connected(timeout=TIMEOUT))
