@@ -37,8 +37,8 @@ class Tally(NamedTuple):
 class Tallies:
     """Counts by subject, under their hashes: the storage has no list of who logs in from where.
 
-    It fails open: while the storage at `url` can't be asked, nothing has been counted. Nobody waits for it for longer
-    than TIMEOUT, and then nobody at all for RETRY_INTERVAL.
+    It fails open: while the storage at `url` can't be asked, nothing has been counted. Nobody waits for its answer for
+    longer than TIMEOUT, and then nobody at all for RETRY_INTERVAL; before that, each waits for one of CONNECTIONS.
     """
 
     def __init__(self, url: str | None) -> None:
