@@ -62,7 +62,7 @@ def _say_where(port: str) -> None:
     api = f"http://localhost:{port}"
     print(
         f"\n  API   {api}/auth\n"
-        f"  Page  {(ROOT / 'tests' / 'demo.html').as_uri()}\n"
+        f"  Page  {(ROOT / 'tests' / 'demo.html').as_uri()}?api={api}\n"
         f"  Try   curl {api}/auth/signup -H 'Content-Type: application/json'"
         """ -d '{"username":"ada","password":"correct horse"}'\n"""
         "  Stop  Ctrl-C\n",

@@ -311,7 +311,7 @@ async def test_the_address_of_the_api_is_kept(demo: OpenDemo, server: Server, ot
         await expect(window["api"]).to_have_value(server.url)
         await window.page.goto(address)
         await expect(window["api"]).to_have_value("http://localhost:5000")
-        await window["api"].fill(" 127.0.0.1:5001/ ")
+        await window["api"].fill(" 127.0.0.1:5001/auth/ ")
         await window["api"].blur()
         await expect(window["api"]).to_have_value("http://127.0.0.1:5001")
         await window.page.reload()

@@ -202,7 +202,7 @@ async def test_looking_again_and_again_makes_one_entry_in_the_log(demo: OpenDemo
         looks = window["log"].locator("li").filter(has_text="/auth/sessions")
         for times in (2, 3):
             await window.page.clock.fast_forward(2500)
-            await expect(looks).to_contain_text(f"{times} times, every 2.5 s; last at ")
+            await expect(looks).to_contain_text(f"{times} times, last at ")
         await expect(looks).to_have_count(1)
         await expect(looks.locator("details")).not_to_have_attribute("open", "")
         await expect(window["log"].locator("details[open]")).to_contain_text("/auth/login")

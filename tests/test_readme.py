@@ -106,11 +106,11 @@ def test_running_it_by_hand_and_by_procfile_works_as_printed(clone: Path, bare_m
             subprocess.run(["pkill", "-TERM", "--session", str(service.pid)], check=True)
             service.wait(20)
 
-    load, export, _ = migrate.splitlines(keepends=True)
+    load, address, _ = migrate.splitlines(keepends=True)
     assert signs_up(load + "exec " + serve, "by-hand")
-    run(activate + load + export + rollback)
+    run(activate + load + address + rollback)
     subprocess.run([*_venv_pip(clone), "honcho"], cwd=clone, env=env, check=True, capture_output=True)
-    run(activate + export + "honcho start release")
+    run(activate + address + "MIGRATIONS_URL=$MIGRATIONS_URL honcho start release")
     assert signs_up("exec honcho start web", "by-hand")
 
 

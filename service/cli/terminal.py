@@ -26,6 +26,7 @@ Exit codes:
   2    wrong usage, or an unusable setting, file or folder of keys
   3    the database can't be had, or has another schema
   130  Ctrl-C
+  141  nobody reads the output any more
 """
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs: times are seconds since 1970.")
