@@ -92,7 +92,7 @@ def _sign(target: str) -> str:
 
 def _explain(picture: Picture) -> None:
     signs = {
-        "median, target met": Patch(color=MET),
+        "median (target met, or none)": Patch(color=MET),
         "target missed": Patch(color=MISSED),
         "spread of the rounds": Line2D([], [], color=INK, linewidth=1, marker="|", markersize=6),
         "target": Line2D([], [], color=INK, linewidth=0, marker="|", markersize=11, markeredgewidth=2.4),

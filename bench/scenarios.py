@@ -1,10 +1,11 @@
 """Every scenario under the name that --only takes, in the order of a run."""
 
-from bench import ended, guessing, isolation, measure, operation, scale
+from bench import ended, guessing, isolation, measure, operation, pace, scale
 
 SCENARIOS = {
     "verify": measure.verify,
     "refresh": measure.refresh,
+    "pace": pace.pace,
     "login": measure.login,
     "signup": measure.signup,
     "isolation": isolation.isolation,

@@ -18,7 +18,7 @@ def draw(path: Path, seen: Seen, answers: Sequence[tuple[float, int | None]]) ->
     minutes = [sample.at / 60 for sample in held]
     with quiet():
         picture, (speed, memory, files) = panels([_HEIGHT * 1.3, _HEIGHT, _HEIGHT])
-        speed.set_title("Answers a second, and the faults", pad=58)
+        speed.set_title("Answers a second, and the faults", pad=66)
         _answers(speed, answers)
         memory.set_title("Resident memory of the service, MB")
         memory.plot(minutes, [sample.memory / 1e6 for sample in held], color=MET, linewidth=1.4)
