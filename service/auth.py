@@ -86,13 +86,12 @@ class Auth:
         """
         claims = self.tokens.verify_refresh(refresh_token, self.clock())
         session = await self.rotation.advance(Step(claims.sid, claims.sub, claims.gen))
-        if session is None:
+        # Or the database is older than the token: it was restored from a backup.
+        if session is None or session.generation <= claims.gen:
             raise SessionRevoked
         if session.generation > claims.gen + 1:
             await self.sessions.end(session.user_id, [session.id])
             log.warning("refresh_token_reused", extra={"username": session.username, "session": session.id})
-            raise SessionRevoked
-        if session.generation <= claims.gen:  # the database is older than the token: it was restored from a backup
             raise SessionRevoked
         return self._issue(session)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
 _KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._\[:\]-]+")  # as browsers write it: RFC 6454 §6.1
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_CLAIM = 200  # characters
 _TEN_YEARS = 3650 * 86400
 
@@ -84,7 +84,7 @@ class Environment:
     def duration(self, name: str, default: int, *, least: int = 1) -> int:
         text = self.text(name, str(default))
         match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+        seconds = int(match[1]) * UNITS[match[2]] if match else 0
         if not match or not least <= seconds <= _TEN_YEARS:
             raise InvalidSetting(f"{name} must be a duration such as 300, 5m, 12h or 7d, not {text!r}")
         return seconds

@@ -5,16 +5,16 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-from uuid import UUID
 
 import msgspec
+from uuid_utils import UUID
 
 from service import hashes, usernames
 from service.database import Database
 from service.errors import InvalidUsername
 from service.hashes import UnusableHash
 from service.queries import users
-from service.queries.users import NewUser, User
+from service.queries.users import User
 
 BATCH = 1000  # users in one statement
 _TIME = 14  # characters of an id that say when it was made
@@ -75,7 +75,7 @@ class Import:
         checked = [_checked(line, now) for line in batch]
         accepted = [line for line in checked if isinstance(line, _Accepted)]
         holders = await self._store(accepted) if accepted else {}
-        claims = self._claims.find(line.new.key for line in accepted)
+        claims = self._claims.find(line.key for line in accepted)
         refusals = []
         for line in checked:
             refusal = line if isinstance(line, Refusal) else self._settle(line, holders, claims)
@@ -87,12 +87,12 @@ class Import:
 
     async def _store(self, accepted: list["_Accepted"]) -> dict[str, User]:
         if not self._dry_run:
-            await users.insert_many(self._database, [line.new for line in accepted])
-        return await users.find_by_keys(self._database, {line.new.key for line in accepted})
+            await users.insert_many(self._database, ((line.user, line.key, line.created_at) for line in accepted))
+        return await users.find_by_keys(self._database, {line.key for line in accepted})
 
     def _settle(self, line: "_Accepted", holders: dict[str, User], claims: dict[str, "_Claim"]) -> Refusal | None:
         """Counts it, or says who has the name."""
-        user, key = line.new.user, line.new.key
+        user, key = line.user, line.key
         holder, claim = holders.get(key), claims.get(key)
         if claim and claim.identity != user.id[_TIME:]:
             return Refusal(line.where, f"this name is taken by {claim.where}")
@@ -109,7 +109,9 @@ class Import:
 @dataclass(frozen=True, slots=True)
 class _Accepted:
     where: str
-    new: NewUser
+    user: User
+    key: str
+    created_at: int
 
 
 class _Claim(NamedTuple):
@@ -148,13 +150,10 @@ def _checked(line: Candidate | Refusal, now: float) -> _Accepted | Refusal:
     except (InvalidUsername, UnusableHash) as error:
         return Refusal(line.where, str(error))
     user = User(_id_of(username.key, line.password_hash, now), username.text, line.password_hash)
-    return _Accepted(line.where, NewUser(user, username.key, int(now) if line.created_at is None else line.created_at))
+    return _Accepted(line.where, user, username.key, int(now) if line.created_at is None else line.created_at)
 
 
 def _id_of(key: str, password_hash: str, now: float) -> str:
     """A UUIDv7 (RFC 9562 §5.7) whose bits after the time in milliseconds follow from name and hash."""
     digest = int.from_bytes(hashlib.sha256(f"{key}\0{password_hash}".encode()).digest()[:16])
-    time, random = int(now * 1000) << 80, digest & ((1 << 80) - 1)
-    number = time | random
-    number = number & ~(0xF << 76) | 7 << 76
-    return str(UUID(int=number & ~(0b11 << 62) | 0b10 << 62))
+    return str(UUID(int=int(now * 1000) << 80 | digest & ((1 << 80) - 1), version=7))

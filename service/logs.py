@@ -37,10 +37,10 @@ class Json(MsgspecFormatter):
 
     def jsonify_log_record(self, log_data: LogData) -> str:
         try:
-            return _printable(super().jsonify_log_record(log_data))
+            return printable(super().jsonify_log_record(log_data))
         except UnicodeEncodeError:
             log_data = {name: _in_unicode(value) for name, value in log_data.items()}
-            return _printable(super().jsonify_log_record(log_data))
+            return printable(super().jsonify_log_record(log_data))
 
 
 class Console(logging.Formatter):
@@ -48,10 +48,10 @@ class Console(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = merge_record_extra(record, {}, reserved=_OURS_TO_PLACE)
-        words = [f"{self.formatTime(record, '%H:%M:%S')} {record.levelname:8} {_printable(record.getMessage())}"]
+        words = [f"{self.formatTime(record, '%H:%M:%S')} {record.levelname:8} {printable(record.getMessage())}"]
         words += [f"{name}={_value(value)}" for name, value in fields.items() if value is not None]
         trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
-        return "\n    ".join([" ".join(words), *map(_printable, trace)])
+        return "\n    ".join([" ".join(words), *map(printable, trace)])
 
 
 def configure(level: str, layout: str) -> None:
@@ -71,7 +71,7 @@ def configure(level: str, layout: str) -> None:
 
 def _value(value: object) -> str:
     is_plain = isinstance(value, str) and value and not set(value) & set(' "=')
-    return _printable(str(value) if is_plain else msgspec.json.encode(_in_unicode(value), enc_hook=str).decode())
+    return printable(str(value) if is_plain else msgspec.json.encode(_in_unicode(value), enc_hook=str).decode())
 
 
 def _in_unicode(value: object) -> object:
@@ -79,7 +79,7 @@ def _in_unicode(value: object) -> object:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without what a terminal obeys or a reader can't see: control characters, and those that turn text around."""
     if text.isprintable():
         return text

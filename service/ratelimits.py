@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from service.environment import Environment, InvalidSetting
+from service.environment import UNITS, Environment, InvalidSetting
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_WINDOW = 30 * 86400
 
 
@@ -43,7 +42,7 @@ class RateLimits:
 def _limit(env: Environment, name: str, default: Limit) -> Limit:
     text = env.text(name, f"{default.amount}/{default.seconds}s")
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,7})([smhd])", text)
-    limit = Limit(int(match[1]), int(match[2]) * _UNITS[match[3]]) if match else Limit(0, 0)
+    limit = Limit(int(match[1]), int(match[2]) * UNITS[match[3]]) if match else Limit(0, 0)
     if limit.amount < 1 or not 1 <= limit.seconds <= _LONGEST_WINDOW:
         raise InvalidSetting(f"{name} must be a number and a time of 30d at most, such as 20/15m; not {text!r}")
     return limit

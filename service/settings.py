@@ -10,10 +10,8 @@ from service.address import DatabaseAddress
 from service.environment import Environment, InvalidSetting
 from service.ratelimits import RateLimits
 
-
-def environment() -> Mapping[str, str]:
-    """What the `from_env` read, for those who give them less of it."""
-    return os.environ
+environment: Mapping[str, str] = os.environ
+"""What the `from_env` read, for those who give them less of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -14,9 +14,6 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
 from service.ratelimits import Limit
-
-if TYPE_CHECKING:
-    from redis.asyncio import ConnectionPool
 
 TIMEOUT = 0.25  # seconds
 RETRY_INTERVAL = 1  # seconds
@@ -42,10 +39,9 @@ class Tallies:
     """
 
     def __init__(self, url: str | None) -> None:
-        self._pool = _pool_of(url) if url else None
         self._storage = (
-            RedisStorage("async+redis://", True, "redispy", connection_pool=self._pool)  # type: ignore[arg-type]  # its options lack what it documents
-            if self._pool
+            RedisStorage(url, wrap_exceptions=True, implementation="redispy", max_connections=CONNECTIONS)
+            if url
             else MemoryStorage()
         )
         self._limiter = FixedWindowRateLimiter(self._storage)
@@ -103,16 +99,10 @@ class Tallies:
 
     async def close(self) -> None:
         """Closes the connections to the storage."""
-        if self._pool:
-            await self._pool.aclose()
-        if isinstance(self._storage, MemoryStorage) and self._storage.timer:
+        if isinstance(self._storage, RedisStorage):
+            await self._storage.bridge.get_connection().aclose()  # type: ignore[attr-defined]  # of the bridge to redispy
+        elif self._storage.timer:
             self._storage.timer.cancel()
-
-
-def _pool_of(url: str) -> "ConnectionPool":
-    from redis.asyncio import ConnectionPool  # noqa: PLC0415  # a fifth of the start, and 6 MB, for nothing where there is none
-
-    return ConnectionPool.from_url(url, max_connections=CONNECTIONS)
 
 
 async def _prolong(sweep: asyncio.Task[None] | None) -> None:

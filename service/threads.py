@@ -33,9 +33,9 @@ class Threads:
         self._executor = ThreadPoolExecutor(threads, "low-priority", initializer=_lower_priority)
         self._waited = waited
         self._lock = threading.Lock()
+        self._threads = threads
         self._places = threads + queue
         self._taken = 0
-        self._running = 0
         self._turns = (threads + queue) / threads
         self._last_took = 0.0  # seconds
 
@@ -47,8 +47,9 @@ class Threads:
     @property
     def load(self) -> tuple[int, int]:
         """How many wait, and how many are computed."""
-        with self._lock:
-            return self._taken - self._running, self._running
+        taken = self._taken
+        running = min(taken, self._threads)
+        return taken - running, running
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns. Raises Overloaded, and what `work` raises."""
@@ -64,13 +65,9 @@ class Threads:
         started = time.monotonic()
         if self._waited:  # not here, where a lock that it holds could keep the event loop waiting for this thread
             loop.call_soon_threadsafe(self._waited, started - submitted)
-        with self._lock:
-            self._running += 1
         try:
             return work()
         finally:
-            with self._lock:
-                self._running -= 1
             self._last_took = time.monotonic() - started
 
     def _release(self) -> None:

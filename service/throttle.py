@@ -68,19 +68,14 @@ class Throttle:
         buckets = self._from(ip, self._addresses, "login")
         if name is not None:
             buckets.append(_Bucket(self._names, f"login name {name}"))
-
-        def tell(limits: list[str]) -> None:
-            log.info("login_throttled", extra={"username": name, "limits": limits})
-
-        return self._places(buckets, tell)
+        return self._places(
+            buckets, lambda limits: log.info("login_throttled", extra={"username": name, "limits": limits})
+        )
 
     def signup(self, ip: str | None) -> AbstractAsyncContextManager[None]:
         """Stands around a signup and counts it, also when the name is taken. Raises TooManyAttempts, Overloaded."""
-
-        def tell(limits: list[str]) -> None:
-            log.info("signup_throttled", extra={"limits": limits})
-
-        return self._places(self._from(ip, self._signups, "signup"), tell)
+        buckets = self._from(ip, self._signups, "signup")
+        return self._places(buckets, lambda limits: log.info("signup_throttled", extra={"limits": limits}))
 
     async def close(self) -> None:
         """Closes the connections to the storage of the counts."""

@@ -201,7 +201,7 @@ async def test_a_session_that_is_revoked_ends_on_a_running_service_and_no_other_
     assert sorted(session["id"] for session in listed) == sorted(ids)
     shown = admin.run("sessions", "list", name)
     assert shown.split()[:6] == ["ID", "BEGAN", "LAST", "USED", "ADDRESS", "CLIENT"]
-    assert "curl \\x9b2J" in shown, "and not as a terminal would obey it"
+    assert "curl \\u009b2J" in shown, "and not as a terminal would obey it"
 
     assert admin.run("sessions", "revoke", ids[1]) == "Sessions ended: 1."
     await ends_within_the_interval(client, tokens["token"])

@@ -47,7 +47,7 @@ ALLOWED = {
     "keywatch": {"keyfolder", "keys"},
     "cli": {
         "address", "administration", "cli", "database", "environment", "errors", "importfiles", "imports",
-        "importtable", "keyfolder", "keyrotation", "keys", "keywatch", "passwords", "queries", "revocations",
+        "importtable", "keyfolder", "keyrotation", "keys", "keywatch", "logs", "passwords", "queries", "revocations",
         "sessions", "settings",
     },
     "dev": {"localdb", "mariadb"},
@@ -75,11 +75,10 @@ VENDORS = {
     "bcrypt": {"passwords"},
     "precis_i18n": {"usernames"},
     "pythonjsonlogger": {"logs"},
-    "uuid_utils": {"administration", "auth", "sessions"},
+    "uuid_utils": {"administration", "auth", "imports", "sessions"},
     "uvicorn": {"shutdown"},
     "prometheus_client": {"metrics"},
     "limits": {"tallies"},
-    "redis": {"tallies"},
 }
 MODULES = sorted((ROOT / "service").rglob("*.py"))
 

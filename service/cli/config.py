@@ -32,9 +32,8 @@ def check(as_json: bool) -> None:
 
     Prints what is wrong, a line each, and never a secret.
     """
-    environ = environment()
-    settings, problems = _read(environ)
-    unusable = problems + _check_keys(environ)
+    settings, problems = _read(environment)
+    unusable = problems + _check_keys(environment)
     unreachable = asyncio.run(_check_database(settings)) if settings else []
     problems = unusable + unreachable
     text = "\n".join(problems) or "The settings, the keys and the database are as they should be."

@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
 
 from service.administration import Administration
 from service.cli.terminal import Unreachable
@@ -18,20 +17,13 @@ from service.settings import Settings, environment
 
 # Neither a secret nor a key, and nothing of HTTP: what a command does not need may be missing, or wrong.
 _NEEDED = ("DATABASE_", "BCRYPT_", "PASSWORD_", "REVOCATION_", "MAX_SESSIONS", "JWT_EXPIRY", "REFRESH_", "SESSION_")
-T = TypeVar("T")
-
-
-class Run(Protocol):
-    """Runs a coroutine to its end. Ctrl-C cancels it and comes out as KeyboardInterrupt."""
-
-    def __call__(self, work: Coroutine[Any, Any, T], /) -> T: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected:
-    """What a command works with."""
+    """What a command works with. Ctrl-C cancels what the runner runs, and comes out of it as KeyboardInterrupt."""
 
-    run: Run
+    runner: asyncio.Runner
     database: Database
     sessions: Sessions
     administration: Administration
@@ -40,7 +32,7 @@ class Connected:
 @contextmanager
 def connected(*, timeout: float = 0) -> Iterator[Connected]:
     """The parts, on a database with the right schema; a statement may take DATABASE_TIMEOUT, or longer where asked."""
-    needed = {name: value for name, value in environment().items() if name.startswith(_NEEDED)}
+    needed = {name: value for name, value in environment.items() if name.startswith(_NEEDED)}
     settings = Settings.from_env(needed, signs=False)
     with asyncio.Runner() as runner:
         database = Database(settings.database, size=1, timeout=max(timeout, settings.database_timeout))
@@ -63,7 +55,7 @@ def connected(*, timeout: float = 0) -> Iterator[Connected]:
         try:
             if missing := runner.run(migrations.find_missing(database)):
                 raise Unreachable(outdated(missing))
-            yield Connected(run=runner.run, database=database, sessions=sessions, administration=administration)
+            yield Connected(runner=runner, database=database, sessions=sessions, administration=administration)
         finally:
             passwords.close()
             runner.run(database.close())

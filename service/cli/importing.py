@@ -3,6 +3,7 @@
 import os
 import stat
 import time
+from asyncio import Runner
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 from service.address import DatabaseAddress
 from service.cli import terminal
-from service.cli.connection import Run, connected
+from service.cli.connection import connected
 from service.cli.progress import Report, Source, take_all
 from service.cli.terminal import REFUSED
 from service.database import Database
@@ -58,11 +59,11 @@ def import_(
             source = Source(reader(opened, time.time()), _size(opened), opened.tell)
         else:
             assert address, "or there is a file"
-            source = stack.enter_context(_table(parts.run, address, table))
+            source = stack.enter_context(_table(parts.runner, address, table))
         refused = Report(stack.enter_context(report.open("w", encoding="utf-8")) if report else None, as_json)
         work = Import(parts.database, dry_run=dry_run, clock=time.time)
         stack.callback(work.close)
-        take_all(parts.run, source, work, refused, as_json=as_json, dry_run=dry_run)
+        take_all(parts.runner, source, work, refused, as_json=as_json, dry_run=dry_run)
         if work.tally.refused:
             raise click.exceptions.Exit(REFUSED)
 
@@ -87,7 +88,7 @@ def _address(url: str) -> DatabaseAddress:
 
 
 @contextmanager
-def _table(run: Run, address: DatabaseAddress, table: str) -> Iterator[Source]:
+def _table(runner: Runner, address: DatabaseAddress, table: str) -> Iterator[Source]:
     if not table.isprintable() or not 0 < len(table.rstrip()) == len(table) <= 64:
         raise click.UsageError("--table is not the name of a table")
     database = Database(address, size=1, timeout=TIMEOUT)
@@ -97,7 +98,7 @@ def _table(run: Run, address: DatabaseAddress, table: str) -> Iterator[Source]:
         nonlocal read
         last_id: Any = None
         while True:
-            rows = run(original_users.find_page(database, table, last_id, BATCH))
+            rows = runner.run(original_users.find_page(database, table, last_id, BATCH))
             if not rows:
                 return
             last_id = rows[-1].id
@@ -105,6 +106,6 @@ def _table(run: Run, address: DatabaseAddress, table: str) -> Iterator[Source]:
             yield from map(read_row, rows)
 
     try:
-        yield Source(lines(), run(original_users.estimate_count(database, table)), lambda: read)
+        yield Source(lines(), runner.run(original_users.estimate_count(database, table)), lambda: read)
     finally:
-        run(database.close())
+        runner.run(database.close())

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from asyncio import Runner
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,6 @@ import click
 import msgspec
 
 from service.cli import terminal
-from service.cli.connection import Run
 from service.imports import BATCH, Candidate, Import, Refusal
 
 SHOWN = 20  # refusals, where no file is named for them
@@ -51,7 +51,7 @@ class Report:
         return msgspec.json.encode(refusal).decode() if self.as_json else f"{refusal.where}: {refusal.reason}"
 
 
-def take_all(run: Run, source: Source, work: Import, report: Report, *, as_json: bool, dry_run: bool) -> None:
+def take_all(runner: Runner, source: Source, work: Import, report: Report, *, as_json: bool, dry_run: bool) -> None:
     """Says in any case, after Ctrl-C and without the database too, what was done."""
     complete = False
     shows = sys.stderr.isatty() and source.length > 0 and not as_json
@@ -60,7 +60,7 @@ def take_all(run: Run, source: Source, work: Import, report: Report, *, as_json:
             bar = stack.enter_context(click.progressbar(length=source.length, file=sys.stderr)) if shows else None
             while batch := list(islice(source.lines, BATCH)):
                 with _undisturbed():
-                    report.add(run(work.take(batch)))
+                    report.add(runner.run(work.take(batch)))
                 if bar is not None:
                     bar.update(source.position() - bar.pos)
         complete = True

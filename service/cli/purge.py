@@ -21,7 +21,7 @@ def purge(as_json: bool) -> None:
                 done = Purged(done.sessions + batch.sessions, done.revocations + batch.revocations)
 
         try:
-            parts.run(work())
+            parts.runner.run(work())
         finally:  # after Ctrl-C, or when the database goes away, too
             text = f"Deleted: {done.sessions} expired sessions, {done.revocations} revocations."
             terminal.show(done._asdict(), text, as_json=as_json)

@@ -18,7 +18,7 @@ def sessions() -> None:
 def list_(name: str, as_json: bool) -> None:
     """Shows a user's live sessions, the one used last first."""
     with connected() as parts:
-        found = parts.run(parts.administration.list_sessions(name))
+        found = parts.runner.run(parts.administration.list_sessions(name))
     heads = ["ID", "BEGAN", "LAST USED", "ADDRESS", "CLIENT"]
     rows = ((s.id, moment(s.created_at), moment(s.last_used_at), s.ip, s.user_agent) for s in found)
     terminal.show({"sessions": found}, terminal.table(heads, rows), as_json=as_json)
@@ -34,8 +34,8 @@ def revoke(session_id: str | None, user: str | None, as_json: bool) -> None:
         raise click.UsageError("name either the ID of a session or a --user")
     with connected() as parts:
         if user is not None:
-            ended = parts.run(parts.administration.end_sessions(user))
+            ended = parts.runner.run(parts.administration.end_sessions(user))
         else:
-            parts.run(parts.administration.end_session(session_id or ""))
+            parts.runner.run(parts.administration.end_session(session_id or ""))
             ended = 1
     terminal.show({"sessions_ended": ended}, f"Sessions ended: {ended}.", as_json=as_json)

@@ -14,6 +14,7 @@ from service.errors import AuthError, Unavailable
 from service.imports import UnusableSource
 from service.keyrotation import Refused, UnknownKey
 from service.keys import UnusableKey
+from service.logs import printable
 
 REFUSED, UNUSABLE, UNREACHABLE = 1, 2, 3
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as a shell says that a signal ended a program
@@ -76,16 +77,11 @@ def show(value: object, text: str, *, as_json: bool) -> None:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
     """Columns for people; what a terminal might take for a command is spelt out."""
-    lines = [list(heads), *([_printable(cell) if cell else "-" for cell in row] for row in rows)]
+    lines = [list(heads), *([printable(cell) if cell else "-" for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
-
-
-def _printable(text: str) -> str:
-    """The text with its control characters, and whatever else does not show, spelt out."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def read_password() -> str:

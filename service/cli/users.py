@@ -21,7 +21,7 @@ users.add_command(importing.import_)
 def create(name: str, as_json: bool) -> None:
     """Registers a user. The password is asked for, or is a line of standard input."""
     with connected() as parts:
-        user = parts.run(parts.administration.create_user(name, terminal.read_password()))
+        user = parts.runner.run(parts.administration.create_user(name, terminal.read_password()))
     terminal.show({"id": user.id, "username": user.username}, f"{user.username} is registered.", as_json=as_json)
 
 
@@ -32,7 +32,7 @@ def create(name: str, as_json: bool) -> None:
 def list_(limit: int, after: str | None, as_json: bool) -> None:
     """Shows users, in the order of their names, a page at a time."""
     with connected() as parts:
-        page = parts.run(parts.administration.list_users(after=after, limit=limit + 1))
+        page = parts.runner.run(parts.administration.list_users(after=after, limit=limit + 1))
     shown, following = page[:limit], page[limit - 1].username if len(page) > limit else None
     text = terminal.table(["USERNAME", "REGISTERED", "ID"], ((u.username, moment(u.created_at), u.id) for u in shown))
     terminal.show({"users": shown, "after": following}, text, as_json=as_json)
@@ -46,8 +46,8 @@ def list_(limit: int, after: str | None, as_json: bool) -> None:
 def set_password(name: str, as_json: bool) -> None:
     """Gives a user another password, asked for or a line of standard input, and ends every session."""
     with connected() as parts:
-        user = parts.run(parts.administration.find(name))
-        ended = parts.run(parts.administration.set_password(user, terminal.read_password()))
+        user = parts.runner.run(parts.administration.find(name))
+        ended = parts.runner.run(parts.administration.set_password(user, terminal.read_password()))
     text = f"{user.username} has another password; sessions ended: {ended}."
     terminal.show({"id": user.id, "username": user.username, "sessions_ended": ended}, text, as_json=as_json)
 
@@ -58,7 +58,7 @@ def set_password(name: str, as_json: bool) -> None:
 def delete(name: str, as_json: bool) -> None:
     """Deletes a user and every session; the name is free again."""
     with connected() as parts:
-        user = parts.run(parts.administration.find(name))
-        ended = parts.run(parts.administration.delete_user(user))
+        user = parts.runner.run(parts.administration.find(name))
+        ended = parts.runner.run(parts.administration.delete_user(user))
     text = f"{user.username} is deleted; sessions ended: {ended}."
     terminal.show({"id": user.id, "username": user.username, "sessions_ended": ended}, text, as_json=as_json)

@@ -1,6 +1,6 @@
 """The table `users`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from service.database import Database, DuplicateKey, Statements, moment
@@ -14,15 +14,6 @@ class User:
     id: str
     username: str
     password_hash: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NewUser:
-    """A user who is to be stored, with the key of the name and the time of making in seconds since 1970."""
-
-    user: User
-    key: str
-    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +94,17 @@ async def delete(database: Statements, user_id: str) -> None:
     await database.execute(statement, user_id)
 
 
-async def insert_many(database: Database, users: Sequence[NewUser]) -> None:
-    """Stores those of the users, one at least, whose name nobody has."""
+async def insert_many(database: Database, users: Iterable[tuple[User, str, int]]) -> None:
+    """As `insert` for each of the users, one at least; those whose name is taken are passed over."""
     statement = """
         insert into users (id, username, username_key, password_hash, created_at)
         values (%s, %s, %s, %s, %s)
         on duplicate key update id = users.id
     """
-    rows = [(u.user.id, u.user.username, u.key, u.user.password_hash, moment(u.created_at)) for u in users]
+    rows = [
+        (user.id, user.username, username_key, user.password_hash, moment(created_at))
+        for user, username_key, created_at in users
+    ]
     await database.insert_many(statement, rows)
 
 

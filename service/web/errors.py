@@ -39,15 +39,15 @@ STATUS: dict[type[AuthError], int] = {
 
 # Written out, since the phrases of the standard library change with its version.
 HTTP_ERRORS = {
-    404: ("There is nothing here.", "not_found"),
-    405: ("This path does not know this method.", "method_not_allowed"),
-    408: ("The body did not come in time.", "request_timeout"),
-    413: ("The body is too large.", "content_too_large"),
+    404: ("not_found", "There is nothing here."),
+    405: ("method_not_allowed", "This path does not know this method."),
+    408: ("request_timeout", "The body did not come in time."),
+    413: ("content_too_large", "The body is too large."),
     415: (
-        "The body must be sent in the media type of this path, which mostly is application/json.",
         "unsupported_media_type",
+        "The body must be sent in the media type of this path, which mostly is application/json.",
     ),
-    500: ("Something went wrong; it has been logged.", "internal_error"),
+    500: ("internal_error", "Something went wrong; it has been logged."),
 }
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _challenge(error: AuthError) -> str:
 
 
 def _refuse_http(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    sentence, code = HTTP_ERRORS[status]
+    code, sentence = HTTP_ERRORS[status]
     return render(Refusal(error=sentence, code=code), status, headers)
 
 

@@ -40,4 +40,4 @@ def reasons_of(operation: Operation) -> list[Reason]:
     if operation.param_convertors:
         statuses += [404]
     own = {Reason(status_of(kind), kind.code, kind.sentence) for kind in kinds}
-    return sorted(own | {Reason(status, HTTP_ERRORS[status][1], HTTP_ERRORS[status][0]) for status in statuses})
+    return sorted(own | {Reason(status, *HTTP_ERRORS[status]) for status in statuses})
