@@ -86,7 +86,7 @@ class Auth:
         """
         claims = self.tokens.verify_refresh(refresh_token, self.clock())
         session = await self.rotation.advance(Step(claims.sid, claims.sub, claims.gen))
-        # Or the database is older than the token: it was restored from a backup.
+        # It has ended, or the database is older than the token: restored from a backup.
         if session is None or session.generation <= claims.gen:
             raise SessionRevoked
         if session.generation > claims.gen + 1:
