@@ -1,6 +1,5 @@
 """Refreshes that come one at a time: what each takes of the processors where it shares no statement with another."""
 
-import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -26,7 +25,8 @@ def pace(plan: Plan) -> Iterator[Figure]:
         rested = _used(processes)
         time.sleep(plan.seconds)
         began, before = time.monotonic(), _used(processes)
-        for number, turn in zip(range(count), itertools.cycle(range(CLIENTS)), strict=False):
+        for number in range(count):
+            turn = number % CLIENTS
             time.sleep(max(0.0, began + number / RATE - time.monotonic()))
             sent = time.perf_counter()
             answer = client.post("/auth/refresh", json={"refreshToken": tokens[turn]})

@@ -17,6 +17,7 @@ _UNFINISHED = ".unfinished"
 
 # Up to the year 3000: a time that can be shown, and that a lifetime can be added to.
 Moment = Annotated[int, msgspec.Meta(ge=0, le=32_503_680_000)]
+State = list[tuple[str, int, int, int]]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,6 +53,16 @@ class KeyFolder:
         self.path = path
         self._loaded: dict[bytes, Key] = {}
 
+    def state(self) -> State:
+        """Another one whenever a file was changed, at the price of a look at the folder. Raises UnusableKey."""
+        found = []
+        with self._refusing_what_is_unreadable(), os.scandir(self.path) as files:
+            for file in files:
+                if _is_pem(file.name) or file.name == RECORD:
+                    stat = file.stat()
+                    found.append((file.name, stat.st_ino, stat.st_ctime_ns, stat.st_size))
+        return sorted(found)
+
     def read(self) -> Contents:
         """What there is. Raises UnusableKey when any of it cannot be read."""
         keys: dict[str, Key] = {}
@@ -59,9 +70,7 @@ class KeyFolder:
         pems = set()
         with self._refusing_what_is_unreadable():
             record = self._record()
-            for path in sorted(self.path.iterdir()):
-                if path.suffix != ".pem" or path.name.startswith("."):
-                    continue
+            for path in sorted(path for path in self.path.iterdir() if _is_pem(path.name)):
                 pem = path.read_bytes()
                 # The check of an RSA key takes a tenth of a second, in which no other thread runs.
                 key = self._loaded[pem] = self._loaded.get(pem) or _key(path, pem)
@@ -120,6 +129,10 @@ class KeyFolder:
             yield
         except OSError as error:
             raise UnusableKey(f"{error.filename or self.path}: {error.strerror}") from None
+
+
+def _is_pem(name: str) -> bool:
+    return name.endswith(".pem") and not name.startswith(".")
 
 
 def _key(path: Path, pem: bytes) -> Key:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from service.keyfolder import KeyFolder
+from service.keyfolder import KeyFolder, State
 from service.keys import KeyRing, UnusableKey, secret_key
 
 POLL = 2  # seconds
@@ -25,6 +25,7 @@ class KeyWatch:
         self._algorithm = algorithm
         self._secrets = [secret_key(secret) for secret in secrets]
         self._folder = KeyFolder(path) if path else None
+        self._state: State | None = None
         self._problem: str | None = None
         self.ring = self._read_patiently()
 
@@ -50,9 +51,17 @@ class KeyWatch:
         """What may have been read in the midst of a change, which takes milliseconds, is read again."""
         for _ in range(4):
             with suppress(UnusableKey):
-                return self._read()
+                return self._read_if_changed()
             time.sleep(0.02)
-        return self._read()
+        return self._read_if_changed()
+
+    def _read_if_changed(self) -> KeyRing:
+        state = self._folder.state() if self._folder else []
+        if state != self._state or self._problem:
+            ring = self._read()
+            self._state = state
+            return ring
+        return self.ring
 
     def _read(self) -> KeyRing:
         if not self._folder:

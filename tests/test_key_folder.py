@@ -145,11 +145,11 @@ def test_one_key_of_the_operators_own_signs_without_a_record_and_nothing_is_writ
     put(rotation, ES256)
     assert ES256.key.kid
     rotation.folder.path.chmod(0o500)
-    before = [(path.name, path.read_bytes()) for path in rotation.folder.path.iterdir()]
+    before = rotation.folder.state()
     assert ring_of(rotation).signing.kid == ES256.key.kid
     assert one(rotation, ES256.key.kid).state == "signing"
     assert one(rotation, ES256.key.kid).created is None, "nobody knows"
-    assert [(path.name, path.read_bytes()) for path in rotation.folder.path.iterdir()] == before
+    assert rotation.folder.state() == before
     assert len(before) == 1
 
 
@@ -341,9 +341,11 @@ def test_a_key_whose_pem_is_lost_can_be_retired(rotation: KeyRotation) -> None:
 
 def test_what_is_not_a_key_or_not_yet_one_is_passed_over(rotation: KeyRotation) -> None:
     kid = rotation.new("ES256", NOW)
+    state = rotation.folder.state()
     for name in ("README", ".hidden.pem", ".unfinished", "key.pem.bak", "ca.crt"):
         (rotation.folder.path / name).write_text("nonsense")
     assert ring_of(rotation).kids == [kid]
+    assert rotation.folder.state() == state
 
 
 def test_an_empty_folder_will_do_for_hs256_only(rotation: KeyRotation) -> None:
@@ -400,6 +402,13 @@ async def test_a_running_service_takes_over_each_change_and_keeps_the_last_good_
     signing = [record.__dict__.get("signing") for record in caplog.records]
     assert signing == [first, second, None, second]
     assert caplog.records[2].__dict__["reason"].endswith("it is not a private key in PEM, without a password")
+
+
+async def test_an_unchanged_folder_costs_no_reading(rotation: KeyRotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotation.new("ES256", NOW)
+    watch = KeyWatch("ES256", [], rotation.folder.path)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
+    assert watch._read_if_changed() is watch.ring
 
 
 def test_a_key_that_stays_is_not_loaded_again(rotation: KeyRotation) -> None:
