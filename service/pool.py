@@ -22,8 +22,9 @@ Connection: TypeAlias = aiomysql.Connection
 _LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053, 1047, 1290, 1836}
 _CANNOT_CONNECT, _GONE_AWAY, _NO_TLS = 2003, 2006, 2026
 _LONGEST_IDLE = 300  # seconds; well below any sensible wait_timeout
+# Autocommit too: a MySQL whose own preference is 0 greets with a 1, and the driver, asked for it, says nothing then.
 _SESSION = (
-    "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
+    "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1, "
     "innodb_lock_wait_timeout = %d, lock_wait_timeout = %d"  # for a row, for a table
 )
 
@@ -63,7 +64,7 @@ class Pool:
             unix_socket=address.unix_socket,
             ssl=address.tls,
             charset="utf8mb4",
-            autocommit=True,
+            autocommit=None,
             init_command=_SESSION % (lock_wait, lock_wait),
         )
 
