@@ -25,19 +25,24 @@ class DatabaseAddress:
 
     @classmethod
     def from_url(cls, url: str) -> "DatabaseAddress":
-        """Reads `mysql://user:pass@host:port/name`, percent-encoded, with the parameters `unix_socket` or `ssl_…`.
+        """Reads `mysql://user:pass@host:port/name`, the first two percent-encoded, and `unix_socket` or `ssl_…`.
 
         Raises InvalidSetting.
         """
         try:
             parts, port = urlsplit(url), urlsplit(url).port
         except ValueError:
-            raise InvalidSetting("DATABASE_URL is not a URL: percent-encode the user name and the password") from None
+            raise InvalidSetting(
+                "DATABASE_URL is not a URL: percent-encode user name and password, and the port is below 65536"
+            ) from None
         if parts.scheme != "mysql":
             raise InvalidSetting("DATABASE_URL must begin with mysql:// (also for MariaDB)")
-        name = unquote(parts.path.removeprefix("/"))
+        name = parts.path.removeprefix("/")  # as it stands: so does yoyo take it
         if not parts.username or not name or "/" in name or parts.fragment:
             raise InvalidSetting("DATABASE_URL must have the form mysql://user:password@host:port/database")
+        password = unquote(parts.password or "")
+        if not password.isascii():  # they would send Latin-1, or quote the password in an error
+            raise InvalidSetting("DATABASE_URL must have an ASCII password: the drivers can't send any other")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         unix_socket = options.pop("unix_socket", None)
         context = _tls(options)
@@ -49,7 +54,7 @@ class DatabaseAddress:
             host=parts.hostname or "localhost",
             port=port or 3306,
             user=unquote(parts.username),
-            password=unquote(parts.password or ""),
+            password=password,
             name=name,
             unix_socket=unix_socket,
             tls=context,

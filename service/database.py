@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ T = TypeVar("T")
 
 _DUPLICATE_KEY = 1062
 _NO_SUCH_TABLE = 1146
-_LOCK_WAIT_TIMEOUT, _DEADLOCK = 1205, 1213
+_LOCK_WAIT_TIMEOUT = 1205
+_DEADLOCKS = {1213, 1467}  # of rows, and of the counter that numbers them
+_MOST_ATTEMPTS, _PAUSE = 6, 0.005  # of those that met in a deadlock; seconds, at most, and twice as long each time
 
 
 class DuplicateKey(Exception):
@@ -52,9 +55,9 @@ class Statements:
 class Database(Statements):
     """Runs autocommitted statements, and transactions; each is answered, or refused, within `timeout` seconds.
 
-    Either must be safe to repeat: it is tried again once when its connection turns out to be lost, or after a
-    deadlock. Raises Overloaded when the pool stays full or the server slow, DatabaseUnavailable when it can't be
-    reached, DuplicateKey.
+    Either must be safe to repeat: it is tried again once when its connection turns out to be lost or a lock is not to
+    be had, and a few times after a deadlock. Raises Overloaded when the pool stays full or the server slow,
+    DatabaseUnavailable when it can't be reached, DuplicateKey.
     """
 
     def __init__(
@@ -78,24 +81,27 @@ class Database(Statements):
 
         It holds a connection and locks, so it may wait for nothing but its own statements.
         """
-        return await self._attempt_twice(partial(_in_transaction, work))
+        return await self._attempt_again(partial(_in_transaction, work))
 
     async def insert_many(self, statement: str, rows: Sequence[Row]) -> None:
         """Inserts the rows, one at least, with an `insert` of one; the driver sends many in a statement."""
-        await self._attempt_twice(partial(_insert_many, statement, rows))
+        await self._attempt_again(partial(_insert_many, statement, rows))
 
     async def _run(self, statement: str, arguments: Row) -> tuple[list[Row], int]:
-        return await self._attempt_twice(partial(_execute, statement, arguments))
+        return await self._attempt_again(partial(_execute, statement, arguments))
 
-    async def _attempt_twice(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _attempt_again(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._timeout), self._pool.place():
-                try:
-                    return await self._attempt(work)
-                except pymysql.MySQLError as error:
-                    if not is_lost(error) and code_of(error) not in {_LOCK_WAIT_TIMEOUT, _DEADLOCK}:
-                        raise
-                    return await self._attempt(work)
+                attempt = 0
+                while True:
+                    attempt += 1
+                    try:
+                        return await self._attempt(work)
+                    except pymysql.MySQLError as error:
+                        if attempt >= _attempts_after(error):
+                            raise
+                        await asyncio.sleep(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311  # no secret
         except TimeoutError:
             log.warning("database_timeout", extra={"seconds": self._timeout})
             raise Overloaded from None
@@ -113,6 +119,12 @@ class _Transaction(Statements):
 
     async def _run(self, statement: str, arguments: Row) -> tuple[list[Row], int]:
         return await _execute(statement, arguments, self._connection)
+
+
+def _attempts_after(error: pymysql.MySQLError) -> int:
+    if code_of(error) in _DEADLOCKS:
+        return _MOST_ATTEMPTS
+    return 2 if is_lost(error) or code_of(error) == _LOCK_WAIT_TIMEOUT else 1
 
 
 async def _execute(statement: str, arguments: Row, connection: Connection) -> tuple[list[Row], int]:

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from service.localdb import STOPS, local_database
 from service.mariadb import LocalDatabaseError
 
+UNUSABLE = 2  # of `mstack-auth config check`
+_STOP_TIMEOUT = 20  # seconds
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -20,14 +22,28 @@ def main(folder: Path) -> int:
     for number in STOPS:
         signal.signal(number, _leave)
     environ = {name: value for name, value in os.environ.items() if value}
+    if "DATABASE_URL_FILE" in environ:
+        raise LocalDatabaseError("make dev takes DATABASE_URL and no DATABASE_URL_FILE, which yoyo does not know")
     with ExitStack() as stack:
         if "DATABASE_URL" not in environ:
             environ["DATABASE_URL"] = stack.enter_context(local_database(folder / "mariadb")).url
-        environ.setdefault("JWT_SECRET", _kept_secret(folder / "jwt-secret"))
+        if "JWT_SECRET_FILE" not in environ:
+            environ.setdefault("JWT_SECRET", _kept_secret(folder / "jwt-secret"))
         environ.setdefault("LOG_FORMAT", "console")
         environ.setdefault("SHUTDOWN_DELAY", "0")
         port = environ.setdefault("UVICORN_PORT", "5000")
         tools = Path(sys.executable).parent
+        checked = subprocess.run(
+            [tools / "mstack-auth", "config", "check"],
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if checked.returncode == UNUSABLE:
+            print(checked.stdout.strip())
+            return UNUSABLE
         migrated = subprocess.run([tools / "yoyo", "apply", "--batch"], cwd=ROOT, env=environ, check=False)
         if migrated.returncode != 0:
             return migrated.returncode
@@ -49,7 +65,7 @@ def _hear_no_more() -> None:
 
 
 def _kept_secret(path: Path) -> str:
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished")
         unfinished.touch(mode=0o600)
@@ -78,7 +94,7 @@ def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
         nonlocal stopped_early
         _hear_no_more()
         if service:
-            service.terminate()
+            _end(service)
         else:
             stopped_early = True
 
@@ -88,9 +104,21 @@ def _run(command: Sequence[str | Path], environ: dict[str, str]) -> int:
     # reloader waits for itself for ever.
     service = subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0)
     if stopped_early:
-        service.terminate()
+        _end(service)
     code = service.wait()
+    signal.alarm(0)
     return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+
+
+def _end(service: subprocess.Popen[bytes]) -> None:
+    def end_all(*_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(service.pid, signal.SIGKILL)
+
+    # Where what watches the files has died, uvicorn's reloader hears no stop, and nobody ends the service below it.
+    signal.signal(signal.SIGALRM, end_all)
+    signal.alarm(_STOP_TIMEOUT)
+    service.terminate()
 
 
 if __name__ == "__main__":

@@ -33,9 +33,12 @@ class Environment:
         if text and path:
             raise InvalidSetting(f"{name} and {name}_FILE are both set: only one of them may be")
         try:
-            return Path(path).read_bytes().decode("utf-8", "surrogateescape").strip() if path else text
+            text = Path(path).read_bytes().decode("utf-8", "surrogateescape").strip() if path else text
         except OSError as error:
             raise InvalidSetting(f"{name}_FILE must name a readable file, not {path!r}: {error.strerror}") from None
+        if text.startswith("\ufeff") or (text.isascii() and len(text.splitlines()) > 1):
+            raise InvalidSetting(f"{name}_FILE must hold one line, without a byte order mark before it")
+        return text
 
     def required(self, name: str) -> str:
         value = self.secret_text(name)
@@ -114,7 +117,7 @@ class Environment:
     def lines_of_file(self, name: str) -> frozenset[str]:
         path = self.text(name, "")
         try:
-            return frozenset(Path(path).read_text("utf-8").splitlines()) if path else frozenset()
+            return frozenset(Path(path).read_text("utf-8-sig").splitlines()) if path else frozenset()
         except (OSError, UnicodeDecodeError):
             raise InvalidSetting(f"{name} must name a readable UTF-8 file, not {path!r}") from None
 

@@ -100,15 +100,17 @@ def lifespan(
                 async with asyncio.timeout(LONGEST_START):
                     await revocations.known.wait()
         shutdown.install()
-        yield {"auth": auth, "account": account, "health": health}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        passwords.close()
-        await health.close()
-        await database.close()
-        await reader.close()
-        await throttle.close()
-        shutdown.finish()
+        try:
+            yield {"auth": auth, "account": account, "health": health}
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            passwords.close()
+            await health.close()
+            await database.close()
+            await reader.close()
+            await throttle.close()
+            shutdown.finish()
 
     return running

@@ -18,14 +18,20 @@ from service.address import DatabaseAddress
 Connection: TypeAlias = aiomysql.Connection
 
 # The connection is of no more use: gone away, lost, out of step, closed by a timeout, killed, server shutting down,
-# node of a Galera Cluster without a majority or still joining, read-only: the next connection may reach another.
-_LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053, 1047, 1290, 1836}
+# node of a Galera Cluster without a majority or still joining, read-only as a server or as this connection began: the
+# next connection may reach another.
+_LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053, 1047, 1290, 1836, 1792}
 _CANNOT_CONNECT, _GONE_AWAY, _NO_TLS = 2003, 2006, 2026
-_LONGEST_IDLE = 300  # seconds; well below any sensible wait_timeout
-# Autocommit too: a MySQL whose own preference is 0 greets with a 1, and the driver, asked for it, says nothing then.
+_LONGEST_IDLE, _WAIT = 300, 330  # seconds; the server ends a connection on which it heard nothing for so long
+# Whatever the server prefers. What the driver says of it is not enough: a server may answer `charset` with another one,
+# in which what is escaped here is not escaped, and a MySQL whose autocommit is 0 greets with a 1. A transaction that
+# nobody goes on with, as its machine or the network is gone, keeps others waiting until it is undone: on MariaDB, which
+# reads what stands in /*M! */, for little longer than any of ours may last.
 _SESSION = (
-    "set session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1, "
-    "innodb_lock_wait_timeout = %d, lock_wait_timeout = %d"  # for a row, for a table
+    "set names utf8mb4, session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', session time_zone = '+00:00', "
+    "session autocommit = 1, session completion_type = 0, session wait_timeout = least(@@wait_timeout, {wait}), "
+    "session innodb_lock_wait_timeout = {lock_wait}, session lock_wait_timeout = {lock_wait} "  # for a row, for a table
+    "/*M! , session idle_transaction_timeout = {idle} */"
 )
 
 
@@ -65,7 +71,7 @@ class Pool:
             ssl=address.tls,
             charset="utf8mb4",
             autocommit=None,
-            init_command=_SESSION % (lock_wait, lock_wait),
+            init_command=_SESSION.format(wait=_WAIT, lock_wait=lock_wait, idle=4 * lock_wait + 1),
         )
 
     @asynccontextmanager

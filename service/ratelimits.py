@@ -50,7 +50,7 @@ def _limit(env: Environment, name: str, default: Limit) -> Limit:
 
 def _storage(env: Environment) -> str | None:
     """Without a query: the client would take any, and fail at the first count."""
-    text = env.text("RATE_LIMIT_STORAGE", "")
+    text = env.secret_text("RATE_LIMIT_STORAGE")
     if not text:
         return None
     try:

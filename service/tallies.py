@@ -6,18 +6,20 @@ import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from math import ceil
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
+from service.errors import Overloaded
 from service.ratelimits import Limit
 
 TIMEOUT = 0.25  # seconds
 RETRY_INTERVAL = 1  # seconds
 SWEEP_INTERVAL = 10  # seconds
+LONGEST_WAIT = 1  # seconds
 CONNECTIONS = 8
 
 log = logging.getLogger(__name__)
@@ -35,14 +37,15 @@ class Tallies:
     """Counts by subject, under their hashes: the storage has no list of who logs in from where.
 
     It fails open: while the storage at `url` can't be asked, nothing has been counted. Nobody waits for its answer for
-    longer than TIMEOUT, and then nobody at all for RETRY_INTERVAL; before that, each waits for one of CONNECTIONS.
+    longer than TIMEOUT, and then nobody at all for RETRY_INTERVAL; before that, each waits for one of CONNECTIONS,
+    and who asks what is left, for LONGEST_WAIT.
     """
 
     def __init__(self, url: str | None) -> None:
+        # Asked once more where a connection turns out to be closed, as an idle one by a Redis that is told to.
+        more: dict[str, Any] = {"max_connections": CONNECTIONS, "retry_on_error": [ConnectionError]}
         self._storage = (
-            RedisStorage(url, wrap_exceptions=True, implementation="redispy", max_connections=CONNECTIONS)
-            if url
-            else MemoryStorage()
+            RedisStorage(url, wrap_exceptions=True, implementation="redispy", **more) if url else MemoryStorage()
         )
         self._limiter = FixedWindowRateLimiter(self._storage)
         self._connections = asyncio.Semaphore(CONNECTIONS)  # waiting for one is no fault of the storage
@@ -51,9 +54,9 @@ class Tallies:
         self._next_try = 0.0
 
     async def read(self, limit: Limit, subject: str) -> Tally:
-        """What is left for a subject."""
+        """What is left for a subject. Raises Overloaded where too many ask."""
         item, key = _keyed(limit, subject)
-        stats = await self._ask(lambda: self._limiter.get_window_stats(item, key))
+        stats = await self._ask(lambda: self._limiter.get_window_stats(item, key), patience=LONGEST_WAIT)
         if stats is None:
             return Tally(limit.amount, 0)
         return Tally(stats.remaining, ceil(stats.reset_time - time.time()))
@@ -72,8 +75,15 @@ class Tallies:
         item, key = _keyed(limit, subject)
         await self._ask(lambda: self._limiter.clear(item, key))
 
-    async def _ask(self, question: Callable[[], Awaitable[T]], *, counts: bool = False) -> T | None:
-        async with self._connections:
+    async def _ask(
+        self, question: Callable[[], Awaitable[T]], *, counts: bool = False, patience: float | None = None
+    ) -> T | None:
+        try:
+            async with asyncio.timeout(patience):
+                await self._connections.acquire()
+        except TimeoutError:
+            raise Overloaded from None
+        try:
             now = time.monotonic()
             if self._is_down and now < self._next_try:
                 return None
@@ -89,6 +99,8 @@ class Tallies:
                 log.info("rate_limit_storage_available")
                 self._is_down_told = False
             return answer
+        finally:
+            self._connections.release()
 
     def _note_failure(self, problem: str) -> None:
         self._next_try = time.monotonic() + RETRY_INTERVAL

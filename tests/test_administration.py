@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import termios
@@ -82,6 +83,27 @@ def test_a_user_who_can_not_be_is_refused(
     assert admin.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("users create somebody <&-", 2, "Error: a line is expected on standard input\n"),
+        ("users import - --format csv <&-", 2, "Error: the first line must be a header with the columns username and "),
+        ("users list >&-", 0, ""),
+        ("config check --json 2>&-", 2, ""),
+        ("users list --limit 0 2>&-", 2, ""),
+    ],
+)
+def test_a_stream_that_is_closed_is_nothing_to_stumble_over(
+    mariadb: LocalDatabase, command: str, code: int, said: str
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {shlex.quote(str(TOOLS / 'mstack-auth'))} {command}"],
+        cwd=ROOT, env=environment(DATABASE_URL=mariadb.url), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr[: len(said)]) == (code, said)
+    assert done.stderr.count("\n") <= 1
+
+
 @pytest.fixture(scope="session")
 def taken(mariadb: LocalDatabase) -> str:
     """The name of a user, folded another way."""
@@ -92,15 +114,16 @@ def taken(mariadb: LocalDatabase) -> str:
 @pytest.mark.parametrize(
     ("typed", "code", "said"),
     [
+        ([b"caf\xe9 au lait"], 1, b"the password is not UTF-8"),
         ([PASSWORD, PASSWORD], 0, b" is registered."),
         ([PASSWORD, "another one", PASSWORD, PASSWORD], 0, b"do not match"),
         (["\x03"], 130, b"Stopped."),
         (["\x04"], 130, b"Stopped."),
     ],
-    ids=["twice", "mistyped", "ctrl-c", "ctrl-d"],
+    ids=["no utf-8", "twice", "mistyped", "ctrl-c", "ctrl-d"],
 )
 def test_a_password_is_asked_for_twice_at_a_terminal_and_never_shown(
-    mariadb: LocalDatabase, new_name: Callable[[], str], typed: list[str], code: int, said: bytes
+    mariadb: LocalDatabase, new_name: Callable[[], str], typed: list[str | bytes], code: int, said: bytes
 ) -> None:
     ours, theirs = pty.openpty()
     as_terminal = "import os, fcntl, termios, sys; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
@@ -120,7 +143,8 @@ def test_a_password_is_asked_for_twice_at_a_terminal_and_never_shown(
                 shown += os.read(ours, 1000)
             else:
                 time.sleep(0.01)
-        os.write(ours, line.encode() + (b"" if line < " " else b"\n"))
+        text = line if isinstance(line, bytes) else line.encode()
+        os.write(ours, text + (b"" if text < b" " else b"\n"))
     while process.poll() is None or _readable(ours):
         try:
             shown += os.read(ours, 1000)
@@ -158,7 +182,11 @@ def test_users_are_listed_a_page_at_a_time(own_mariadb: LocalDatabase) -> None:
     heads, row = admin.run_apart("users", "list", "--limit", "1", PYTHONIOENCODING="latin-1").splitlines()
     assert heads.split() == ["USERNAME", "REGISTERED", "ID"]
     assert row.split()[:2] == ["\\u0416\\u0443\\u043a-1", "2024-01-31T12:00:00Z"]
-    assert admin.err == "There are more: --after \\u0416\\u0443\\u043a-1\n"
+    assert admin.err == "There are more: --after '\\u0416\\u0443\\u043a-1'\n"
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute("insert into users values (uuid(), '!`id>x`', '!`id>x`', 'x', now())")
+    admin.run("users", "list", "--limit", "1")
+    assert shlex.split(admin.err)[-2:] == ["--after", "!`id>x`"], "anybody may have a name that a shell would run"
     for limit in ("0", "1001", "x"):
         admin.run("users", "list", "--limit", limit, code=2)
 

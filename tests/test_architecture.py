@@ -26,7 +26,7 @@ ALLOWED = {
     "introspection": {"auth", "errors", "rotation", "tokens"},
     "hashes": set(),
     "sessions": {"database", "queries", "revocations"},
-    "revocations": {"database", "errors", "queries"},
+    "revocations": {"database", "errors", "queries", "tokens"},
     "rotation": {"database", "errors", "queries"},
     "background": {
         "database", "errors", "health", "metrics", "passwords", "queries", "revocations", "sessions",
@@ -60,7 +60,7 @@ ALLOWED = {
     "settings": {"address", "environment", "ratelimits"},
     "address": {"environment"},
     "ratelimits": {"environment"},
-    "tallies": {"ratelimits"},
+    "tallies": {"errors", "ratelimits"},
     "throttle": {"errors", "ratelimits", "tallies"},
     "threads": {"errors"},
 }  # fmt: skip

@@ -93,7 +93,7 @@ async def test_a_full_hash_queue_refuses_at_once_and_the_rest_is_served(
     credentials = {"username": new_name(), "password": PASSWORD}
     finished: list[int] = []
 
-    async with start(hash_threads=1, hash_queue=2, bcrypt_rounds=10) as client:
+    async with start(hash_threads=1, hash_queue=2, bcrypt_rounds=12) as client:
         await client.post("/auth/signup", json=credentials)
 
         async def login() -> httpx.Response:

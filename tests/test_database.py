@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from service import pool as connections
@@ -104,10 +105,43 @@ async def test_a_connection_that_was_idle_for_long_is_not_trusted(
 async def test_a_session_is_strict_in_utc_and_commits_whatever_the_server_prefers(own_mariadb: LocalDatabase) -> None:
     """REQUIREMENTS 49, 51."""
     as_root(own_mariadb, "set global sql_mode = ''", "set global time_zone = '+05:00'", "set global autocommit = 0")
+    as_root(own_mariadb, "set global completion_type = 'CHAIN'", "set global init_connect = 'set names gbk'")
+    query = "select @@sql_mode, @@time_zone, @@autocommit, @@completion_type, @@innodb_lock_wait_timeout"
+    charsets = "select @@character_set_client, @@character_set_connection, @@character_set_results"
     async with pool(own_mariadb.url) as opened:
-        query = "select @@sql_mode, @@time_zone, @@autocommit, @@character_set_connection, @@innodb_lock_wait_timeout"
         row = await opened.fetch_one(query)
-        assert row == ("STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", "+00:00", 1, "utf8mb4", 1)
+        assert row == ("STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", "+00:00", 1, "NO_CHAIN", 1)
+        assert await opened.fetch_one(charsets) == ("utf8mb4",) * 3
+
+
+async def test_no_character_set_of_the_server_turns_a_name_into_a_statement(
+    own_mariadb: LocalDatabase, start: StartClient
+) -> None:
+    """REQUIREMENTS 51: in GBK the last byte of the first letter would take the escaping backslash along."""
+    as_root(own_mariadb, "set global init_connect = 'set names gbk'")
+    async with start(database=DatabaseAddress.from_url(own_mariadb.url)) as client:
+        for name in ("丁';delete/**/from/**/users#", "丁'or/**/1=1#", "𠮷野家"):
+            credentials = {"username": name, "password": PASSWORD}
+            assert (await client.post("/auth/signup", json=credentials)).status_code == 200
+            assert (await client.post("/auth/login", json=credentials)).status_code == 200
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute("select count(*) from users")
+        assert cursor.fetchone() == (3,)
+
+
+async def test_a_transaction_that_nobody_goes_on_with_is_undone_within_seconds(own_mariadb: LocalDatabase) -> None:
+    """As that of a machine that is gone without a word: its locks would last for hours."""
+    address = DatabaseAddress.from_url(own_mariadb.url)
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute("insert into users values (uuid(), 'x', 'x', '', now())")
+    gone = connections.Pool(address, size=1, lock_wait=1)
+    async with gone.connection() as connection, pool(own_mariadb.url, timeout=60) as opened:
+        await connection.begin()
+        await connection.query("delete from users")
+        assert await opened.execute("delete from users") == 1
+        with pytest.raises(pymysql.OperationalError):
+            await connection.commit()
+        assert await opened.fetch_one("select @@wait_timeout") == (330,)  # all that there is on MySQL
 
 
 async def test_nothing_goes_on_waiting_for_a_lock_after_the_deadline(own_mariadb: LocalDatabase) -> None:
@@ -128,8 +162,10 @@ async def test_nothing_goes_on_waiting_for_a_lock_after_the_deadline(own_mariadb
                 await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "failures", "status"), [(1213, 1, 200), (1205, 1, 200), (1213, 2, 503)])
-async def test_a_deadlock_or_lock_timeout_is_tried_again_once(
+@pytest.mark.parametrize(
+    ("number", "failures", "status"), [(1213, 5, 200), (1467, 5, 200), (1213, 6, 503), (1205, 1, 200), (1205, 2, 503)]
+)
+async def test_a_deadlock_is_tried_again_a_few_times_and_a_lock_timeout_once(
     own_mariadb: LocalDatabase, start: StartClient, new_name: Callable[[], str], number: int, failures: int, status: int
 ) -> None:
     """The error is the server's own, raised by a trigger as often as `failures` says."""

@@ -239,6 +239,18 @@ async def test_a_database_that_refuses_to_write_is_a_503(
     assert "Traceback" not in own_server.log.read_text()
 
 
+async def test_connections_that_began_read_only_are_left_when_the_server_writes_again(
+    own_client: httpx.AsyncClient, own_mariadb: LocalDatabase, new_name: Callable[[], str]
+) -> None:
+    """Error 1792: as a server's own default makes them, for as long as they last."""
+    flow = await enter(own_client, new_name())
+    as_root(own_mariadb, "set global tx_read_only = 1", "kill user auth@127.0.0.1")
+    answer = await own_client.post("/auth/signup", json={"username": new_name(), "password": PASSWORD})
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    as_root(own_mariadb, "set global tx_read_only = 0")
+    assert await ask_everything(own_client, flow, new_name) == {200: 4}
+
+
 async def test_a_schema_that_vanishes_is_a_503(
     own_client: httpx.AsyncClient, own_mariadb: LocalDatabase, new_name: Callable[[], str]
 ) -> None:

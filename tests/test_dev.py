@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import service.dev
 from bench.servers import environment
 from service.dev import _leave, _run
 from service.localdb import STOPS, LocalDatabase, free_port
@@ -58,6 +60,13 @@ class Dev:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def servers_in(folder: Path) -> list[str]:
@@ -132,6 +141,49 @@ def test_a_stop_at_the_moment_the_service_is_started_ends_it(interrupted_start: 
     [pid] = interrupted_start
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_a_service_that_hears_no_stop_is_ended_with_all_that_it_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As uvicorn's reloader when what watches the files has died."""
+    monkeypatch.setattr(service.dev, "_STOP_TIMEOUT", 1)
+    below = tmp_path / "pid"
+
+    def stop_once_it_runs() -> None:
+        while not (below.exists() and below.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop_once_it_runs)
+    stopping.start()
+    code = _run(["sh", "-c", f"trap '' TERM; sleep 60 & echo $! > {below}; wait; wait"], {"PATH": os.environ["PATH"]})
+    stopping.join()
+    assert code == 128 + signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while "sleep" in command_of(int(below.read_text())):
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"DATABASE_URL": "postgres://x"}, "DATABASE_URL must begin with mysql://"),
+        ({"DATABASE_URL_FILE": "/run/secrets/url"}, "make dev takes DATABASE_URL and no DATABASE_URL_FILE"),
+        ({"DATABASE_URL": "mysql://x:y@localhost/z", "MAX_SESSIONS": "0"}, "MAX_SESSIONS must be"),
+        ({"DATABASE_URL": "mysql://x:y@localhost/z", "JWT_SECRET_FILE": "/nowhere"}, "JWT_SECRET_FILE must name"),
+    ],
+    ids=["scheme", "file", "setting", "secret"],
+)
+def test_a_setting_that_is_unusable_is_named_before_anything_starts(
+    tmp_path: Path, settings: dict[str, str], said: str
+) -> None:
+    run = Dev(tmp_path / "dev", **settings)
+    assert run.process.wait(20) in {1, 2}
+    assert said in run.output
+    assert run.output.count("\n") <= 2, "that, and that the database is away"
+    assert "API" not in run.output
 
 
 @pytest.mark.usefixtures("own_signals")

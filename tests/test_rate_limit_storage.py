@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service import tallies
 from service.localdb import LocalDatabase
 from service.tallies import RETRY_INTERVAL, TIMEOUT
 from tests.conftest import PASSWORD, StartClient
@@ -42,9 +43,10 @@ async def test_processes_that_share_a_redis_count_together(
 
 
 async def test_guesses_at_once_are_compared_no_more_often_than_the_limit_a_process(
-    redis: Redis, start: StartClient, name: str
+    redis: Redis, start: StartClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """REQUIREMENTS 43: what two processes admit at the same time, none of them knows of yet."""
+    monkeypatch.setattr(tallies, "TIMEOUT", 10)  # this is not about a machine that is busy otherwise
     shared = limits(name="10/900", rate_limit_storage=redis.url)
     async with start(limits=shared) as one, start(limits=shared) as two:
         at_one = await at_once(*(log_in(one, name) for _ in range(50)))
@@ -100,6 +102,39 @@ async def test_a_redis_that_is_killed_lets_everybody_log_in_until_it_is_back(
                 await asyncio.sleep(0.05)
         assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 1)
         assert await statuses(client, 1, name, PASSWORD) == [429]
+
+
+async def test_connections_that_redis_closed_as_idle_are_not_noticed(
+    redis: Redis, start: StartClient, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many a Redis is told to; what is counted then counts."""
+    async with start(limits=limits(name="2/900", rate_limit_storage=redis.url)) as client:
+        assert await statuses(client, 1, name) == [401]
+        redis.ask("config", "set", "timeout", "1")
+        async with asyncio.timeout(20):
+            while redis.ask("client", "list").count("\n"):  # this one's own is a line without an end
+                await asyncio.sleep(0.1)
+        assert await statuses(client, 2, name) == [401, 429]
+    assert LOST not in caplog.messages
+
+
+async def test_a_redis_that_answers_slowly_keeps_nobody_waiting_for_long(
+    redis: Redis, start: StartClient, name: str, new_name: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who does not get to ask within a while is refused: a guess that was not counted would be one too many."""
+    monkeypatch.setattr(tallies, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(tallies, "CONNECTIONS", 1)
+    monkeypatch.setattr(tallies, "TIMEOUT", 5)
+    async with start(limits=limits(name="1000/900", rate_limit_storage=redis.url)) as client:
+        assert await statuses(client, 1, name) == [401]
+        redis.stop()
+        first = asyncio.create_task(log_in(client, name))
+        await asyncio.sleep(0.1)
+        refused = await log_in(client, new_name())
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        redis.go_on()
+        assert (await first).status_code == 401
+        assert await statuses(client, 1, name) == [401]
 
 
 async def test_a_redis_that_hangs_slows_hardly_anybody(

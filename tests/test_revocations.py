@@ -16,6 +16,7 @@ from service.database import Database, Row
 from service.errors import SessionRevoked, StaleRevocations
 from service.localdb import LocalDatabase
 from service.revocations import Revocations
+from service.tokens import GRACE
 from tests.conftest import PASSWORD, StartClient
 from tests.server import ISSUER, Server, claims_of, cursor_on
 from tests.test_database import pool
@@ -176,7 +177,7 @@ async def known(own_mariadb: LocalDatabase) -> AsyncIterator[Revocations]:
         yield Revocations(database, interval=1, lifetime=300)
 
 
-def revoke(sql: Cursor, *sessions: str, seconds: int = 300 + revocations.GRACE) -> None:
+def revoke(sql: Cursor, *sessions: str, seconds: int = 300 + GRACE) -> None:
     sql.executemany(
         """
         insert into revocations (session_id, created_at, expires_at)
@@ -288,10 +289,10 @@ async def test_what_ended_long_ago_is_forgotten(known: Revocations, monkeypatch:
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     known.add(["ended"])
     for _ in range(2):
-        now[0] += 300 + revocations.GRACE - 1
+        now[0] += 300 + GRACE - 1
         await known.read()
         assert is_known(known, "ended")
-    now[0] += 300 + revocations.GRACE
+    now[0] += 300 + GRACE
     await known.read()
     await known.read()
     assert not is_known(known, "ended")

@@ -63,6 +63,9 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={__file__}&{VERIFIED}"),
         ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={certifi.where()}&ssl_cert=/etc/us.pem&{VERIFIED}"),
         ("DATABASE_URL", f"mysql://auth:pw@db/app?ssl_ca={certifi.where()}&{VERIFIED}&unix_socket=/run/db.sock"),
+        ("DATABASE_URL", "mysql://auth:pw%E2%82%AC@db/app"),
+        ("DATABASE_URL", "mysql://auth:pw%C3%BC@db/app"),
+        ("DATABASE_URL", "mysql://auth:pw@db:65536/app"),
         ("DATABASE_URL_FILE", "/run/secrets/database-url"),
         ("JWT_SECRET_FILE", "/run/secrets/jwt"),
         ("JWT_EXPIRY", "soon"),
@@ -130,11 +133,28 @@ def test_a_setting_that_is_unusable_is_refused_by_name(name: str, value: str) ->
 def test_a_secret_may_be_in_a_file_which_ends_with_a_line_or_without(tmp_path: Path, ending: str) -> None:
     """REQUIREMENTS 6: as systemd's LoadCredential, Docker and Kubernetes hand them over."""
     secrets = {**GOOD, "JWT_SECRET_PREVIOUS": f"{'y' * 32},{'ü' * 32}"}
+    secrets |= {"RATE_LIMIT_STORAGE": "redis://:pw@h/0", "INTROSPECTION_SECRET": "z" * 32}
     files = {}
     for name, text in secrets.items():
         (tmp_path / name).write_bytes(text.encode() + ending.encode())
         files[f"{name}_FILE"] = str(tmp_path / name)
     assert Settings.from_env(files) == Settings.from_env({**files, "JWT_SECRET": " "}) == Settings.from_env(secrets)
+
+
+@pytest.mark.parametrize("text", ["y" * 32 + "\n" + "z" * 32, "\ufeff" + "y" * 32])
+@pytest.mark.parametrize("name", ["DATABASE_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS"])
+def test_a_secret_of_two_lines_or_with_a_mark_before_it_is_none(tmp_path: Path, name: str, text: str) -> None:
+    """REQUIREMENTS 6: else it would be another secret than what its file shows, and nobody's tokens would verify."""
+    (tmp_path / "secret").write_text(text, "utf-8")
+    with pytest.raises(InvalidSetting, match=f"{name}_FILE must hold one line") as refusal:
+        Settings.from_env({**GOOD, name: "", f"{name}_FILE": str(tmp_path / "secret")})
+    assert "yyy" not in str(refusal.value)
+
+
+def test_a_secret_may_be_random_bytes(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff\n\x80\r" * 8 + b"\xff")
+    settings = Settings.from_env({**GOOD, "JWT_SECRET": "", "JWT_SECRET_FILE": str(tmp_path / "secret")})
+    assert settings.keys.jwt_secret == (tmp_path / "secret").read_bytes()
 
 
 def test_a_secret_is_in_one_place_only(tmp_path: Path) -> None:
@@ -208,7 +228,7 @@ def test_origins_are_as_browsers_write_them(text: str, origins: tuple[str, ...])
 
 def test_a_database_url_is_percent_decoded() -> None:
     address = DatabaseAddress.from_url("mysql://us%40er:p%40ss%23w%2F%25@127.0.0.1/my%20app?unix_socket=/run/db.sock")
-    assert (address.user, address.password, address.name) == ("us@er", "p@ss#w/%", "my app")
+    assert (address.user, address.password, address.name) == ("us@er", "p@ss#w/%", "my%20app"), "as yoyo reads it"
     assert (address.host, address.port, address.unix_socket) == ("127.0.0.1", 3306, "/run/db.sock")
 
 
@@ -221,7 +241,7 @@ def test_settings_can_be_printed_without_giving_a_secret_away() -> None:
 
 def test_a_blocklist_is_read_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "common.txt"
-    path.write_text("password\niloveyou123\n")
+    path.write_text("\ufeffpassword\niloveyou123\n", "utf-8")
     assert Settings.from_env({**GOOD, "PASSWORD_BLOCKLIST": str(path)}).password_blocklist == {
         "password",
         "iloveyou123",

@@ -53,6 +53,16 @@ async def test_a_stop_during_20_logins_gives_each_client_a_whole_answer_or_a_clo
         assert trouble not in log
 
 
+async def test_a_service_that_is_left_with_an_error_leaves_nothing_behind(start: StartClient) -> None:
+    """Connections too: a warning of one that nobody closed fails a test."""
+    before = asyncio.all_tasks()
+    service = start()
+    client = await service.__aenter__()
+    await client.get("/readyz")
+    assert not await service.__aexit__(RuntimeError, RuntimeError(), None), "the error goes on"
+    assert asyncio.all_tasks() == before
+
+
 async def test_a_service_inside_another_program_leaves_its_signals_alone(start: StartClient) -> None:
     handler = signal.signal(signal.SIGTERM, lambda *_: None)
     try:

@@ -99,13 +99,17 @@ def test_the_service_runs_and_stops_as_the_unit_has_it(
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_service_that_can_not_start_is_not_started_again(credentials: Path) -> None:
-    """Restart=on-failure would go on for ever with what no restart can mend."""
+def test_a_service_that_can_not_start_says_why_and_is_tried_again(credentials: Path) -> None:
+    """Its exit code is that of a port that is taken, so to give up would be an outage for want of a second."""
     (credentials / "jwt-secret").write_text("short")
     done = subprocess.run(
         command(), cwd="/", env=configured(credentials, free_port()), capture_output=True, text=True, check=False
     )
-    assert [str(done.returncode)] == values("RestartPreventExitStatus") == [str(STARTUP_FAILURE)]
+    assert done.returncode == STARTUP_FAILURE
+    assert values("Restart") == ["on-failure"]
+    assert values("RestartPreventExitStatus") == values("StartLimitBurst") == []
+    [seconds] = values("RestartSec")
+    assert int(seconds) > 10 / 5, "systemd gives up after 5 starts in 10 seconds"
     assert done.stderr == "mstack-auth: JWT_SECRET must be 32 bytes at least; it has 5\n"
 
 

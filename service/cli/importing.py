@@ -4,10 +4,10 @@ import os
 import stat
 import time
 from asyncio import Runner
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ from service.cli.progress import Report, Source, take_all
 from service.cli.terminal import REFUSED
 from service.database import Database
 from service.environment import InvalidSetting
+from service.errors import Unavailable
 from service.importfiles import read_csv, read_jsonl
 from service.imports import BATCH, Candidate, Import, Refusal
 from service.importtable import read_row
@@ -26,6 +27,7 @@ from service.queries import original_users
 TIMEOUT = 30  # seconds; a statement has a thousand rows
 
 _READERS = {"csv": read_csv, "jsonl": read_jsonl}
+T = TypeVar("T")
 _PATH = click.Path(allow_dash=True, dir_okay=False, path_type=Path)
 
 
@@ -94,11 +96,17 @@ def _table(runner: Runner, address: DatabaseAddress, table: str) -> Iterator[Sou
     database = Database(address, size=1, timeout=TIMEOUT)
     read = 0
 
+    def ask(question: Coroutine[Any, Any, T]) -> T:
+        try:
+            return runner.run(question)
+        except Unavailable as error:
+            raise terminal.Unreachable(f"--from-mysql can't be read: {terminal.reason_of(error)}") from None
+
     def lines() -> Iterator[Candidate | Refusal]:
         nonlocal read
         last_id: Any = None
         while True:
-            rows = runner.run(original_users.find_page(database, table, last_id, BATCH))
+            rows = ask(original_users.find_page(database, table, last_id, BATCH))
             if not rows:
                 return
             last_id = rows[-1].id
@@ -106,6 +114,6 @@ def _table(runner: Runner, address: DatabaseAddress, table: str) -> Iterator[Sou
             yield from map(read_row, rows)
 
     try:
-        yield Source(lines(), runner.run(original_users.estimate_count(database, table)), lambda: read)
+        yield Source(lines(), ask(original_users.estimate_count(database, table)), lambda: read)
     finally:
         runner.run(database.close())

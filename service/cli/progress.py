@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from service.cli import terminal
-from service.imports import BATCH, Candidate, Import, Refusal
+from service.imports import BATCH, Candidate, Import, Refusal, Tally
 
 SHOWN = 20  # refusals, where no file is named for them
 
@@ -52,27 +52,32 @@ class Report:
 
 
 def take_all(runner: Runner, source: Source, work: Import, report: Report, *, as_json: bool, dry_run: bool) -> None:
-    """Says in any case, after Ctrl-C and without the database too, what was done."""
-    complete = False
+    """Says what was done once anything was read, after Ctrl-C and without the database too."""
+    began = complete = False
     shows = sys.stderr.isatty() and source.length > 0 and not as_json
     try:
         with ExitStack() as stack:
             bar = stack.enter_context(click.progressbar(length=source.length, file=sys.stderr)) if shows else None
             while batch := list(islice(source.lines, BATCH)):
+                began = True
                 with _undisturbed():
                     report.add(runner.run(work.take(batch)))
                 if bar is not None:
                     bar.update(source.position() - bar.pos)
         complete = True
     finally:
-        tally = work.tally
-        report.show(tally.refused)
-        text = (
-            f"{'Would be imported' if dry_run else 'Imported'}: {tally.imported}, "
-            f"already there: {tally.already_there}, refused: {tally.refused}."
-            f"{'' if complete else ' Not all was read: run it again to go on.'}"
-        )
-        terminal.show({**asdict(tally), "dry_run": dry_run, "complete": complete}, text, as_json=as_json)
+        if began or complete:
+            report.show(work.tally.refused)
+            _show(work.tally, complete=complete, dry_run=dry_run, as_json=as_json)
+
+
+def _show(tally: Tally, *, complete: bool, dry_run: bool, as_json: bool) -> None:
+    text = (
+        f"{'Would be imported' if dry_run else 'Imported'}: {tally.imported}, "
+        f"already there: {tally.already_there}, refused: {tally.refused}."
+        f"{'' if complete else ' Not all was read: run it again to go on.'}"
+    )
+    terminal.show({**asdict(tally), "dry_run": dry_run, "complete": complete}, text, as_json=as_json)
 
 
 @contextmanager

@@ -86,10 +86,13 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
 
 def read_password() -> str:
     """Asked for twice at a terminal, else a line of standard input. It is never an argument, which anybody can see."""
-    if sys.stdin.isatty():
+    try:
+        if not sys.stdin.isatty():
+            return read_line().decode()
         text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-        return _decoded(text.encode("utf-8", "surrogateescape"))
-    return _decoded(read_line())
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeDecodeError:
+        raise click.ClickException("the password is not UTF-8") from None
 
 
 def read_line() -> bytes:
@@ -98,10 +101,3 @@ def read_line() -> bytes:
     if not line or len(line) == _LONGEST_LINE:
         raise Unusable("a line is expected on standard input")
     return line.removesuffix(b"\n").removesuffix(b"\r")
-
-
-def _decoded(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        raise click.ClickException("the password is not UTF-8") from None

@@ -1,5 +1,7 @@
 """`mstack-auth users`: accounts."""
 
+import shlex
+
 import click
 
 from service.cli import importing, terminal
@@ -37,7 +39,7 @@ def list_(limit: int, after: str | None, as_json: bool) -> None:
     text = terminal.table(["USERNAME", "REGISTERED", "ID"], ((u.username, moment(u.created_at), u.id) for u in shown))
     terminal.show({"users": shown, "after": following}, text, as_json=as_json)
     if following and not as_json:
-        click.echo(f"There are more: --after {following}", err=True)
+        click.echo(f"There are more: --after {shlex.quote(following)}", err=True)
 
 
 @users.command("set-password")
