@@ -29,7 +29,8 @@ _LONGEST_IDLE, _WAIT = 300, 330  # seconds; the server ends a connection on whic
 # reads what stands in /*M! */, for little longer than any of ours may last.
 _SESSION = (
     "set names utf8mb4, session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', session time_zone = '+00:00', "
-    "session autocommit = 1, session completion_type = 0, session wait_timeout = least(@@wait_timeout, {wait}), "
+    "session autocommit = 1, session completion_type = 0, "
+    "session wait_timeout = cast(least(@@wait_timeout, {wait}) as unsigned), "  # to MySQL the least is no integer
     "session innodb_lock_wait_timeout = {lock_wait}, session lock_wait_timeout = {lock_wait} "  # for a row, for a table
     "/*M! , session idle_transaction_timeout = {idle} */"
 )
