@@ -33,23 +33,23 @@ class DatabaseAddress:
             parts, port = urlsplit(url), urlsplit(url).port
         except ValueError:
             raise InvalidSetting(
-                "DATABASE_URL is not a URL: percent-encode user name and password, and the port is below 65536"
+                "DATABASE_URL", "is not a URL: percent-encode user name and password, and the port is below 65536"
             ) from None
         if parts.scheme != "mysql":
-            raise InvalidSetting("DATABASE_URL must begin with mysql:// (also for MariaDB)")
+            raise InvalidSetting("DATABASE_URL", "must begin with mysql:// (also for MariaDB)")
         name = parts.path.removeprefix("/")  # as it stands: so does yoyo take it
         if not parts.username or not name or "/" in name or parts.fragment:
-            raise InvalidSetting("DATABASE_URL must have the form mysql://user:password@host:port/database")
+            raise InvalidSetting("DATABASE_URL", "must have the form mysql://user:password@host:port/database")
         password = unquote(parts.password or "")
         if not password.isascii():  # they would send Latin-1, or quote the password in an error
-            raise InvalidSetting("DATABASE_URL must have an ASCII password: the drivers can't send any other")
+            raise InvalidSetting("DATABASE_URL", "must have an ASCII password: the drivers can't send any other")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         unix_socket = options.pop("unix_socket", None)
         context = _tls(options)
         if unix_socket and context:
-            raise InvalidSetting("DATABASE_URL must have unix_socket or ssl_ca, not both: a socket needs no TLS")
+            raise InvalidSetting("DATABASE_URL", "must have unix_socket or ssl_ca, not both: a socket needs no TLS")
         if options:
-            raise InvalidSetting(f"DATABASE_URL has a parameter that is not known: {', '.join(sorted(options))}")
+            raise InvalidSetting("DATABASE_URL", f"has a parameter that is not known: {', '.join(sorted(options))}")
         return cls(
             host=parts.hostname or "localhost",
             port=port or 3306,
@@ -83,16 +83,16 @@ def _tls(options: MutableMapping[str, str]) -> ssl.SSLContext | None:
     # PyMySQL, and so yoyo, would accept any certificate without these, and any host's.
     if not found.get("ssl_ca") or any(found.get(name) != "true" for name in _VERIFIES):
         raise InvalidSetting(
-            "DATABASE_URL must have ssl_ca, ssl_verify_cert=true and ssl_verify_identity=true, or none of them"
+            "DATABASE_URL", "must have ssl_ca, ssl_verify_cert=true and ssl_verify_identity=true, or none of them"
         )
     if ("ssl_cert" in found) != ("ssl_key" in found):
-        raise InvalidSetting("DATABASE_URL must have both ssl_cert and ssl_key, or neither")
+        raise InvalidSetting("DATABASE_URL", "must have both ssl_cert and ssl_key, or neither")
     try:
         made = ssl.create_default_context(cafile=found["ssl_ca"])
         if "ssl_cert" in found:
             made.load_cert_chain(found["ssl_cert"], found["ssl_key"], password=_no_password)
     except (OSError, ValueError) as error:  # of ssl, too
-        raise InvalidSetting(f"DATABASE_URL names files for TLS that cannot be used: {error}") from None
+        raise InvalidSetting("DATABASE_URL", f"names files for TLS that cannot be used: {error}") from None
     # As PyMySQL does, so that one URL works for both: MySQL's own certificates fail what Python 3.13 is strict about.
     made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return made

@@ -21,7 +21,6 @@ from service.web.errors import HANDLERS, LastResort
 from service.web.health import HEALTH_ROUTES
 from service.web.introspection import introspection_routes
 from service.web.jwks import jwks_route
-from service.web.measure import measure_requests
 from service.web.middleware import CORS, RequestLog
 from service.web.openapi import openapi_route
 from service.web.routes import ROUTES
@@ -61,14 +60,11 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
         *HEALTH_ROUTES,
         jwks_route(settings.keys.jwks_max_age),
     ]
-    routes = [*described, openapi_route(described)]
     app = Starlette(
-        routes=routes,
+        routes=[*described, openapi_route(described)],
         middleware=[
             Middleware(
-                RequestLog,
-                trusted_proxies=settings.trusted_proxies,
-                measure=measure_requests(metrics.observer, routes) if metrics else None,
+                RequestLog, trusted_proxies=settings.trusted_proxies, observe=metrics.observe if metrics else None
             ),
             Middleware(
                 CORS,

@@ -5,7 +5,6 @@ import logging
 import os
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from service.database import Database
 from service.errors import Unavailable
@@ -28,20 +27,15 @@ async def persist(work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
             break
-        except Exception:
-            log.exception("background_failure")
+        except Exception as error:
+            if not isinstance(error, Unavailable):  # which the database has told of
+                log.exception("background_failure")
             await asyncio.sleep(1)
 
 
 async def require_schema(database: Database) -> None:
     """Exits when the database, as soon as it can be asked, says that a migration is missing."""
-    while True:
-        try:
-            missing = await migrations.find_missing(database)
-            break
-        except Unavailable:
-            await asyncio.sleep(1)
-    if missing:
+    if missing := await migrations.find_missing(database):
         log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
         # An exception would pass through lifespan and event loop, and each would print a traceback of its own.
         os._exit(STARTUP_FAILURE)
@@ -69,6 +63,5 @@ async def purge(sessions: Sessions) -> None:
     """Deletes what has expired for ever, a batch at a time; harmless when several processes do."""
     while True:
         await asyncio.sleep(PURGE_INTERVAL * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
-        with suppress(Unavailable):
-            async for _ in sessions.purge():
-                pass
+        async for _ in sessions.purge():
+            pass

@@ -33,6 +33,9 @@ class DuplicateKey(Exception):
 class Statements:
     """What runs single statements: the database, each by itself, or a transaction."""
 
+    def __init__(self, run: Callable[[str, Row], Awaitable[tuple[list[Row], int]]]) -> None:
+        self._run = run
+
     async def fetch_one(self, statement: str, *arguments: object) -> Row | None:
         """The first row, or None."""
         rows, _ = await self._run(statement, arguments)
@@ -48,9 +51,6 @@ class Statements:
         _, count = await self._run(statement, arguments)
         return count
 
-    async def _run(self, statement: str, arguments: Row) -> tuple[list[Row], int]:
-        raise NotImplementedError
-
 
 class Database(Statements):
     """Runs autocommitted statements, and transactions; each is answered, or refused, within `timeout` seconds.
@@ -63,6 +63,7 @@ class Database(Statements):
     def __init__(
         self, address: DatabaseAddress, *, size: int, timeout: float, waited: Callable[[float], None] | None = None
     ) -> None:
+        super().__init__(lambda statement, arguments: self._attempt_again(partial(_execute, statement, arguments)))
         self._timeout = timeout
         # Half of our own, so that a second attempt fits in, and nothing waits after we gave up.
         self._pool = Pool(address, size=size, lock_wait=max(1, int(timeout // 2)), waited=waited)
@@ -87,9 +88,6 @@ class Database(Statements):
         """Inserts the rows, one at least, with an `insert` of one; the driver sends many in a statement."""
         await self._attempt_again(partial(_insert_many, statement, rows))
 
-    async def _run(self, statement: str, arguments: Row) -> tuple[list[Row], int]:
-        return await self._attempt_again(partial(_execute, statement, arguments))
-
     async def _attempt_again(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(self._timeout), self._pool.place():
@@ -97,7 +95,8 @@ class Database(Statements):
                 while True:
                     attempt += 1
                     try:
-                        return await self._attempt(work)
+                        async with self._pool.connection() as connection:
+                            return await work(connection)
                     except pymysql.MySQLError as error:
                         if attempt >= _attempts_after(error):
                             raise
@@ -107,18 +106,6 @@ class Database(Statements):
             raise Overloaded from None
         except pymysql.MySQLError as error:
             raise _translated(error) from error
-
-    async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._pool.connection() as connection:
-            return await work(connection)
-
-
-class _Transaction(Statements):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def _run(self, statement: str, arguments: Row) -> tuple[list[Row], int]:
-        return await _execute(statement, arguments, self._connection)
 
 
 def _attempts_after(error: pymysql.MySQLError) -> int:
@@ -141,7 +128,7 @@ async def _insert_many(statement: str, rows: Sequence[Row], connection: Connecti
 async def _in_transaction(work: Callable[[Statements], Awaitable[T]], connection: Connection) -> T:
     await connection.begin()
     try:
-        result = await work(_Transaction(connection))
+        result = await work(Statements(partial(_execute, connection=connection)))
         await connection.commit()
     except pymysql.MySQLError:
         with suppress(pymysql.MySQLError):  # the first one says more

@@ -62,7 +62,7 @@ class Health:
     async def _ask(self) -> dict[str, str]:
         try:
             async with asyncio.timeout(DEADLINE):
-                missing = await migrations.find_unapplied(self._database)
+                missing = await migrations.find_missing(self._database)
         except (Unavailable, TimeoutError):
             return {"database": "unavailable", "schema": "unknown"}
         return {"database": "ok", "schema": "outdated" if missing else "ok"}

@@ -123,7 +123,7 @@ class _Claims:
     """Which line of this run has which name; on disk, since a source may have any number of them."""
 
     def __init__(self) -> None:
-        self._file = sqlite3.connect("", isolation_level=None)  # a temporary file, gone with the connection
+        self._file = sqlite3.connect("")  # a temporary file, gone with the connection
         self._file.execute("create table claims (key text primary key, place text, identity text) without rowid")
 
     def close(self) -> None:
@@ -135,10 +135,9 @@ class _Claims:
         return {key: _Claim(where, identity) for key, where, identity in found}
 
     def keep(self, claims: dict[str, _Claim]) -> None:
-        self._file.execute("begin")
         rows = ((key, *claim) for key, claim in claims.items())
-        self._file.executemany("insert or ignore into claims values (?, ?, ?)", rows)
-        self._file.execute("commit")
+        with self._file:
+            self._file.executemany("insert or ignore into claims values (?, ?, ?)", rows)
 
 
 def _checked(line: Candidate | Refusal, now: float) -> _Accepted | Refusal:

@@ -82,7 +82,7 @@ class KeyRotation:
                 raise Refused(f"{kid} is for {contents.keys[kid].algorithm}, and the service is set to {algorithm}")
             if not force and record.signing != kid and now < (start := self._activate_from(record.keys[kid])):
                 self.folder.write_record(record)  # so that what was not recorded is known from now on
-                raise Refused(f"{kid} may sign from {moment(start)}: until then, some may not know it")
+                raise Refused(f"{kid} may sign from {rfc3339(start)}: until then, some may not know it")
             self.folder.write_record(_activated(record, kid, now))
 
     def retire(self, kid: str, now: int, *, force: bool = False) -> None:
@@ -96,7 +96,7 @@ class KeyRotation:
                 raise Refused(f"{kid} signs: activate another one first")
             if not force and now < (end := self._retire_from(record.keys[kid])):
                 self.folder.write_record(record)
-                raise Refused(f"{kid} may be retired from {moment(end)}: until then, tokens of it may be in use")
+                raise Refused(f"{kid} may be retired from {rfc3339(end)}: until then, tokens of it may be in use")
             # In this order, what a stop in between leaves is a key that still verifies.
             self.folder.write_record(
                 Record(signing=record.signing, keys={name: e for name, e in record.keys.items() if name != kid})
@@ -134,7 +134,7 @@ class KeyRotation:
         return entry.created if entry.superseded is None else entry.superseded + self.longest_lifetime + PICK_UP
 
 
-def moment(seconds: int) -> str:
+def rfc3339(seconds: int) -> str:
     """A time as a person reads it: 2026-01-31T23:59:59Z."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 

@@ -55,8 +55,8 @@ def lifespan(
             max_age=settings.revocation_max_age,
         )
         sessions = Sessions(
-            database,
-            revocations,
+            database=database,
+            revocations=revocations,
             lifetime=settings.refresh_expiry,
             max_age=settings.session_max_age,
             limit=settings.max_sessions,

@@ -118,9 +118,9 @@ class Metrics:
             events.labels(event)
         self._handler = _EventCounter(events)
 
-    def observer(self, method: str, route: str, status: int) -> Callable[[float], None]:
-        """What takes the seconds of such requests; method and route must be of few, whatever clients ask for."""
-        return self._requests.labels(method, route, str(status)).observe
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Notes a request; method and route must be of few, whatever clients ask for."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
 
     def set(self, values: Mapping[str, float]) -> None:
         """Sets gauges by their names without the prefix."""
@@ -148,12 +148,13 @@ class Metrics:
                 server, _ = await asyncio.to_thread(start_http_server, port, host, self._served)
             except OSError as error:
                 is_taken = error.errno == errno.EADDRINUSE
-                has_other = is_taken and self._folder is not None  # a worker that serves for all
-                if not said and not has_other and is_taken:
-                    log.warning("metrics_port_taken", extra={"hint": "several workers need PROMETHEUS_MULTIPROC_DIR"})
-                elif not said and not has_other:
-                    log.warning("metrics_not_served", extra={"detail": str(error)})
-                said = said or not has_other
+                if not said and not (is_taken and self._folder):  # else a worker has it that serves for all
+                    said = True
+                    if is_taken:
+                        hint = "several workers need PROMETHEUS_MULTIPROC_DIR"
+                        log.warning("metrics_port_taken", extra={"hint": hint})
+                    else:
+                        log.warning("metrics_not_served", extra={"detail": str(error)})
                 await asyncio.sleep(1)
             else:
                 server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a scraper went away

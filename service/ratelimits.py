@@ -44,7 +44,7 @@ def _limit(env: Environment, name: str, default: Limit) -> Limit:
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,7})([smhd])", text)
     limit = Limit(int(match[1]), int(match[2]) * UNITS[match[3]]) if match else Limit(0, 0)
     if limit.amount < 1 or not 1 <= limit.seconds <= _LONGEST_WINDOW:
-        raise InvalidSetting(f"{name} must be a number and a time of 30d at most, such as 20/15m; not {text!r}")
+        raise InvalidSetting(name, f"must be a number and a time of 30d at most, such as 20/15m; not {text!r}")
     return limit
 
 
@@ -59,5 +59,5 @@ def _storage(env: Environment) -> str | None:
     except ValueError:
         is_usable = False
     if not is_usable or url.query or url.fragment:
-        raise InvalidSetting("RATE_LIMIT_STORAGE must have the form redis://user:password@host:port/0, or rediss://")
+        raise InvalidSetting("RATE_LIMIT_STORAGE", "must have the form redis://user:password@host:port/0, or rediss://")
     return text

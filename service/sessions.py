@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from uuid_utils.compat import uuid7
@@ -25,6 +26,7 @@ class Purged(NamedTuple):
     revocations: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sessions:
     """Opens, lists and ends sessions. What is ended here ends its access tokens too, and that before it is answered.
 
@@ -32,48 +34,39 @@ class Sessions:
     needs the database raises Unavailable when it can't be had.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        revocations: Revocations,
-        *,
-        lifetime: int,
-        max_age: int,
-        limit: int,
-        clock: Callable[[], float],
-    ) -> None:
-        self._database = database
-        self._revocations = revocations
-        self._lifetime = min(lifetime, max_age)
-        self._limit = limit
-        self._clock = clock
+    database: Database
+    revocations: Revocations
+    lifetime: int
+    max_age: int
+    limit: int
+    clock: Callable[[], float]
 
     async def open(self, user: User, *, user_agent: str | None, ip: str | None) -> Session | None:
         """A new session; the one used least recently past the limit ends.
 
         None if the user is gone, or has another password hash than the one that was compared.
         """
-        now = int(self._clock())
+        now = int(self.clock())
         session = Session(
             id=str(uuid7()),
             user_id=user.id,
             username=user.username,
             generation=0,
             rotated_at=now,
-            expires_at=now + self._lifetime,
+            expires_at=now + min(self.lifetime, self.max_age),
             last_used_at=now,
         )
         said = {"user_agent": user_agent, "ip": ip}
-        if not await refresh_tokens.insert(self._database, session, password_hash=user.password_hash, **said):
+        if not await refresh_tokens.insert(self.database, session, password_hash=user.password_hash, **said):
             return None
         # All logins at once see one order, and so end the same ones: none spares its own.
-        if surplus := (await self._of_user(user.id, self._limit + BATCH))[self._limit :]:
+        if surplus := (await self._of_user(user.id, self.limit + BATCH))[self.limit :]:
             await self.end(user.id, [other.id for other in surplus])
         return session
 
     async def of_user(self, user_id: str) -> list[OpenSession]:
         """The user's live sessions, the one used last first; of very many, those used last."""
-        return await self._of_user(user_id, max(self._limit, BATCH))
+        return await self._of_user(user_id, max(self.limit, BATCH))
 
     async def end(self, user_id: str, session_ids: list[str]) -> int:
         """Ends those of the sessions that are the user's; returns how many, since some may be gone already."""
@@ -111,20 +104,20 @@ class Sessions:
         """Deletes what has expired, a batch at a time, until one is not full."""
         while True:
             # While an access token of an expired session may be valid, it can be ended, and others must hear of that.
-            until = int(self._clock()) - self._revocations.lifetime
-            gone = await refresh_tokens.delete_expired(self._database, until, BATCH)
-            batch = Purged(gone, await revocations.delete_expired(self._database, BATCH))
+            until = int(self.clock()) - self.revocations.lifetime
+            gone = await refresh_tokens.delete_expired(self.database, until, BATCH)
+            batch = Purged(gone, await revocations.delete_expired(self.database, BATCH))
             yield batch
             if BATCH not in batch:
                 break
             await asyncio.sleep(PAUSE)
 
     async def _of_user(self, user_id: str, limit: int) -> list[OpenSession]:
-        return await refresh_tokens.find_of_user(self._database, user_id, now=int(self._clock()), limit=limit)
+        return await refresh_tokens.find_of_user(self.database, user_id, now=int(self.clock()), limit=limit)
 
     async def _delete(self, transaction: Statements, locked: list[str]) -> list[str]:
         if locked:
-            await self._revocations.record(transaction, locked)
+            await self.revocations.record(transaction, locked)
             await refresh_tokens.delete(transaction, locked)
         return locked
 
@@ -134,6 +127,6 @@ class Sessions:
         async def noting(transaction: Statements) -> None:
             ended.update(await work(transaction))
 
-        await self._database.transact(noting)
-        self._revocations.add(ended)
+        await self.database.transact(noting)
+        self.revocations.add(ended)
         return len(ended)

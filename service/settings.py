@@ -48,9 +48,9 @@ class KeySettings:
     def require_signing(self) -> "KeySettings":
         """Itself. Raises InvalidSetting when there is nothing to sign with."""
         if self.jwt_algorithm == "HS256" and not self.jwt_secret:
-            raise InvalidSetting("JWT_SECRET is not set")
+            raise InvalidSetting("JWT_SECRET", "is not set")
         if self.jwt_algorithm != "HS256" and not self.jwt_keys:
-            raise InvalidSetting(f"JWT_KEYS is not set: JWT_ALGORITHM={self.jwt_algorithm} needs a folder of keys")
+            raise InvalidSetting("JWT_KEYS", f"is not set: JWT_ALGORITHM={self.jwt_algorithm} needs a folder of keys")
         return self
 
 
@@ -93,7 +93,7 @@ class Settings:
         interval = env.duration("REVOCATION_INTERVAL", int(cls.revocation_interval), least=0)
         max_age = env.optional_duration("REVOCATION_MAX_AGE")
         if max_age is not None and not 0 < 2 * interval <= max_age:
-            raise InvalidSetting("REVOCATION_MAX_AGE must be twice REVOCATION_INTERVAL at least, and that not 0")
+            raise InvalidSetting("REVOCATION_MAX_AGE", "must be twice REVOCATION_INTERVAL at least, and that not 0")
         return cls(
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
             keys=KeySettings.from_env(environ).require_signing() if signs else KeySettings(),

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.localdb import LocalDatabase
-from service.web.address import Clients
+from service.web.clients import Clients
 from tests.conftest import PASSWORD
 from tests.server import ROOT, Server
 

@@ -34,11 +34,12 @@ async def test_the_set_may_be_kept_and_says_for_how_long(start: StartClient, tmp
     """RFC 9111 §5.2.2.1: one Cache-Control, the rotation's own; all other headers as everywhere."""
     keys = KeySettings(jwt_algorithm="ES256", jwt_keys=put(tmp_path / "keys", "ES256"), jwks_max_age=1234)
     async with start(keys=keys) as client:
-        answer = await client.get(PATH)
+        answer, crossing = await client.get(PATH), await client.get(PATH, headers={"Origin": "https://app.example"})
         refused = await client.post(PATH)
         missing = await client.get("/.well-known/jwks")
     assert answer.headers.get_list("cache-control") == ["public, max-age=1234"]
-    assert answer.headers["Vary"] == "Origin"  # whoever keeps it must not give it to another origin
+    for each in (answer, crossing):
+        assert each.headers.get_list("vary") == ["Origin"], "whoever keeps it must not give it to another origin"
     assert answer.headers.get_list("content-type") == ["application/json"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-request-id"]

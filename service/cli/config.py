@@ -1,7 +1,6 @@
 """`mstack-auth config`: whether a service would start, and serve."""
 
 import asyncio
-import re
 from collections.abc import Mapping
 
 import click
@@ -45,11 +44,11 @@ def check(as_json: bool) -> None:
 def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
     """What can be used, None without a database, and all that can't: what a refusal names is left out the next time."""
     left, problems, signs = dict(environ), dict[str, str](), True
-    for _ in range(len(environ) + 3):
+    while True:
         try:
             settings = Settings.from_env(left, signs=signs)
         except InvalidSetting as error:
-            name = _first_name(str(error)).removesuffix("_FILE")
+            name = error.name.removesuffix("_FILE")
             problems.setdefault(name, str(error))
             found = [left.pop(source, None) for source in (name, f"{name}_FILE")]
             if name == "DATABASE_URL":
@@ -58,12 +57,6 @@ def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
                 signs = False
         else:
             return None if "DATABASE_URL" in problems else settings, list(problems.values())
-    return None, list(problems.values())
-
-
-def _first_name(text: str) -> str:
-    match = re.search(r"[A-Z]+(_[A-Z]+)+", text)
-    return match[0] if match else text
 
 
 def _check_keys(environ: Mapping[str, str]) -> list[str]:

@@ -44,8 +44,8 @@ def connected(*, timeout: float = 0) -> Iterator[Connected]:
             blocklist=settings.password_blocklist,
         )
         sessions = Sessions(
-            database,
-            Revocations(database, interval=settings.revocation_interval, lifetime=settings.jwt_expiry),
+            database=database,
+            revocations=Revocations(database, interval=settings.revocation_interval, lifetime=settings.jwt_expiry),
             lifetime=settings.refresh_expiry,
             max_age=settings.session_max_age,
             limit=settings.max_sessions,

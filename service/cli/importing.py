@@ -86,7 +86,7 @@ def _address(url: str) -> DatabaseAddress:
     try:
         return DatabaseAddress.from_url(terminal.read_line().decode("utf-8", "replace") if url == "-" else url)
     except InvalidSetting as error:
-        raise click.UsageError(str(error).replace("DATABASE_URL", "--from-mysql")) from None
+        raise click.UsageError(f"--from-mysql {error.problem}") from None
 
 
 @contextmanager

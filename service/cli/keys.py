@@ -9,7 +9,7 @@ import click
 from service.cli import terminal
 from service.environment import InvalidSetting
 from service.keyfolder import KeyFolder
-from service.keyrotation import KeyRotation, Listed, moment
+from service.keyrotation import KeyRotation, Listed, rfc3339
 from service.settings import KeySettings
 
 # A kid may begin with a hyphen.
@@ -48,7 +48,7 @@ def new(folder: Path | None, algorithm: str | None, as_json: bool) -> None:
     [made] = [listed for listed in rotation.list(int(time.time())) if listed.kid == kid]
     terminal.show(made, kid, as_json=as_json)
     if not as_json:
-        click.echo(f"It may sign from {moment(made.activate_from)}." if made.activate_from else "It signs.", err=True)
+        click.echo(f"It may sign from {rfc3339(made.activate_from)}." if made.activate_from else "It signs.", err=True)
 
 
 @keys.command("list")
@@ -90,7 +90,7 @@ def _rotation(folder: Path | None) -> tuple[KeyRotation, KeySettings]:
     settings = KeySettings.from_env()
     path = folder or settings.jwt_keys
     if path is None:
-        raise InvalidSetting("JWT_KEYS is not set, and there is no --folder")
+        raise InvalidSetting("JWT_KEYS", "is not set, and there is no --folder")
     rotation = KeyRotation(
         folder=KeyFolder(path), max_age=settings.jwks_max_age, longest_lifetime=settings.longest_lifetime
     )
@@ -99,4 +99,4 @@ def _rotation(folder: Path | None) -> tuple[KeyRotation, KeySettings]:
 
 def _cells(key: Listed) -> list[str | None]:
     times = (key.created, key.activated, key.superseded, key.activate_from, key.retire_from)
-    return [key.kid, key.algorithm, key.state, *(None if time is None else moment(time) for time in times)]
+    return [key.kid, key.algorithm, key.state, *(None if time is None else rfc3339(time) for time in times)]

@@ -4,7 +4,7 @@ import click
 
 from service.cli import terminal
 from service.cli.connection import connected
-from service.keyrotation import moment
+from service.keyrotation import rfc3339
 
 
 @click.group()
@@ -20,7 +20,7 @@ def list_(name: str, as_json: bool) -> None:
     with connected() as parts:
         found = parts.runner.run(parts.administration.list_sessions(name))
     heads = ["ID", "BEGAN", "LAST USED", "ADDRESS", "CLIENT"]
-    rows = ((s.id, moment(s.created_at), moment(s.last_used_at), s.ip, s.user_agent) for s in found)
+    rows = ((s.id, rfc3339(s.created_at), rfc3339(s.last_used_at), s.ip, s.user_agent) for s in found)
     terminal.show({"sessions": found}, terminal.table(heads, rows), as_json=as_json)
 
 

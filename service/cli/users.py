@@ -6,7 +6,7 @@ import click
 
 from service.cli import importing, terminal
 from service.cli.connection import connected
-from service.keyrotation import moment
+from service.keyrotation import rfc3339
 
 
 @click.group()
@@ -36,7 +36,7 @@ def list_(limit: int, after: str | None, as_json: bool) -> None:
     with connected() as parts:
         page = parts.runner.run(parts.administration.list_users(after=after, limit=limit + 1))
     shown, following = page[:limit], page[limit - 1].username if len(page) > limit else None
-    text = terminal.table(["USERNAME", "REGISTERED", "ID"], ((u.username, moment(u.created_at), u.id) for u in shown))
+    text = terminal.table(["USERNAME", "REGISTERED", "ID"], ((u.username, rfc3339(u.created_at), u.id) for u in shown))
     terminal.show({"users": shown, "after": following}, text, as_json=as_json)
     if following and not as_json:
         click.echo(f"There are more: --after {shlex.quote(following)}", err=True)

@@ -15,11 +15,6 @@ async def find_missing(database: Database) -> list[str]:
     """
     if not await database.fetch_one(statement):
         return list(REQUIRED)
-    return await find_unapplied(database)
-
-
-async def find_unapplied(database: Database) -> list[str]:
-    """The same in one statement, for a database that yoyo has seen. Raises DatabaseUnavailable where it has not."""
     statement = """
         select migration_id
         from _yoyo_migration

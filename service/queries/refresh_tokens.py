@@ -150,13 +150,13 @@ async def lock_of_user(database: Statements, user_id: str, limit: int) -> list[s
     return [row[0] for row in await database.fetch_all(statement, user_id, limit)]
 
 
-async def delete(database: Statements, session_ids: Iterable[str]) -> int:
-    """Deletes the sessions, one at least; returns how many there were."""
+async def delete(database: Statements, session_ids: Iterable[str]) -> None:
+    """Deletes the sessions, one at least."""
     statement = """
         delete from refresh_tokens
         where id in %s
     """
-    return await database.execute(statement, tuple(session_ids))
+    await database.execute(statement, tuple(session_ids))
 
 
 async def delete_expired(database: Database, now: int, limit: int) -> int:

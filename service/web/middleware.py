@@ -4,7 +4,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from starlette.datastructures import Headers
@@ -13,8 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
-from service.web.address import Clients
-from service.web.measure import Measure
+from service.web.clients import Clients
 from service.web.payload import render
 from service.web.wire import Refusal
 
@@ -23,7 +22,11 @@ HEADERS = [(b"cache-control", b"no-store"), _NO_SNIFF]
 _WHERE_STORED = [_NO_SNIFF, (b"vary", b"Origin")]
 _WELL_FORMED_ID = re.compile(rb"[\w.:/+=-]{1,128}", re.ASCII)
 _HOT = {"/auth/verify", "/livez", "/readyz"}  # asked all the time: a line each would bury the others
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  # all others are one series
+_UNMATCHED = "unmatched"  # no such path, or a preflight, which is answered before there is a route
 _MAX_PATH = 64  # characters; a token in a path does not get into the log whole
+
+Observe = Callable[[str, str, int, float], None]  # method, template of the route, status, seconds
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +35,11 @@ class RequestLog:
     """Gives a request its id and its client, its answer the headers that all have, and the log one line."""
 
     def __init__(
-        self, app: ASGIApp, trusted_proxies: Sequence[IPv4Network | IPv6Network], measure: Measure | None = None
+        self, app: ASGIApp, trusted_proxies: Sequence[IPv4Network | IPv6Network], observe: Observe | None = None
     ) -> None:
         self._app = app
         self._clients = Clients(trusted_proxies)
-        self._measure = measure
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,17 +56,20 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                may_be_stored = any(name == b"cache-control" for name, _ in message["headers"])
-                common = _WHERE_STORED if may_be_stored else HEADERS
-                message["headers"] = [*message["headers"], *common, (b"x-request-id", own_id.encode())]
+                given = {name for name, _ in message["headers"]}
+                common = _WHERE_STORED if b"cache-control" in given else HEADERS
+                missing = [header for header in common if header[0] not in given]  # CORS may have said that it varies
+                message["headers"] = [*message["headers"], *missing, (b"x-request-id", own_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, send_marked)
         finally:
             seconds = time.perf_counter() - started
-            if self._measure:
-                self._measure(scope, status, seconds)
+            if self._observe:
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                route = scope["route"].path if "route" in scope else _UNMATCHED
+                self._observe(method, route, status, seconds)
             _log(scope, status, seconds)
 
 
