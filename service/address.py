@@ -41,8 +41,10 @@ class DatabaseAddress:
         if not parts.username or not name or "/" in name or parts.fragment:
             raise InvalidSetting("DATABASE_URL", "must have the form mysql://user:password@host:port/database")
         password = unquote(parts.password or "")
-        if not password.isascii():  # they would send Latin-1, or quote the password in an error
-            raise InvalidSetting("DATABASE_URL", "must have an ASCII password: the drivers can't send any other")
+        if not password.isascii():  # as Latin-1 the server does not know it, or an error quotes it
+            raise InvalidSetting(
+                "DATABASE_URL", "must have an ASCII password: the drivers can't send another as the server wants it"
+            )
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         unix_socket = options.pop("unix_socket", None)
         context = _tls(options)

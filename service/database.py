@@ -23,7 +23,8 @@ _DUPLICATE_KEY = 1062
 _NO_SUCH_TABLE = 1146
 _LOCK_WAIT_TIMEOUT = 1205
 _DEADLOCKS = {1213, 1467}  # of rows, and of the counter that numbers them
-_MOST_ATTEMPTS, _PAUSE = 6, 0.005  # of those that met in a deadlock; seconds, at most, and twice as long each time
+_MOST_DEADLOCKS = 5  # after which there is another attempt
+_PAUSE = 0.01  # seconds, at most, before it; each time twice as long
 
 
 class DuplicateKey(Exception):
@@ -56,7 +57,7 @@ class Database(Statements):
     """Runs autocommitted statements, and transactions; each is answered, or refused, within `timeout` seconds.
 
     Either must be safe to repeat: it is tried again once when its connection turns out to be lost or a lock is not to
-    be had, and a few times after a deadlock. Raises Overloaded when the pool stays full or the server slow,
+    be had, and after each of a few deadlocks. Raises Overloaded when the pool stays full or the server slow,
     DatabaseUnavailable when it can't be reached, DuplicateKey.
     """
 
@@ -89,18 +90,22 @@ class Database(Statements):
         await self._attempt_again(partial(_insert_many, statement, rows))
 
     async def _attempt_again(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        deadlocks = others = 0
         try:
             async with asyncio.timeout(self._timeout), self._pool.place():
-                attempt = 0
                 while True:
-                    attempt += 1
                     try:
                         async with self._pool.connection() as connection:
                             return await work(connection)
                     except pymysql.MySQLError as error:
-                        if attempt >= _attempts_after(error):
+                        if code_of(error) in _DEADLOCKS:
+                            deadlocks += 1
+                        else:
+                            others += 1
+                        if not _may_pass(error) or others > 1 or deadlocks > _MOST_DEADLOCKS:
                             raise
-                        await asyncio.sleep(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311  # no secret
+                    if deadlocks:
+                        await asyncio.sleep(random.uniform(0, _PAUSE * 2 ** (deadlocks - 1)))  # noqa: S311  # no secret
         except TimeoutError:
             log.warning("database_timeout", extra={"seconds": self._timeout})
             raise Overloaded from None
@@ -108,10 +113,9 @@ class Database(Statements):
             raise _translated(error) from error
 
 
-def _attempts_after(error: pymysql.MySQLError) -> int:
-    if code_of(error) in _DEADLOCKS:
-        return _MOST_ATTEMPTS
-    return 2 if is_lost(error) or code_of(error) == _LOCK_WAIT_TIMEOUT else 1
+def _may_pass(error: pymysql.MySQLError) -> bool:
+    """Whether another attempt may succeed at once."""
+    return is_lost(error) or code_of(error) in {_LOCK_WAIT_TIMEOUT, *_DEADLOCKS}
 
 
 async def _execute(statement: str, arguments: Row, connection: Connection) -> tuple[list[Row], int]:

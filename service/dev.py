@@ -42,7 +42,7 @@ def main(folder: Path) -> int:
             check=False,
         )
         if checked.returncode == UNUSABLE:
-            print(checked.stdout.strip())
+            print(checked.stdout + checked.stderr, end="")
             return UNUSABLE
         migrated = subprocess.run([tools / "yoyo", "apply", "--batch"], cwd=ROOT, env=environ, check=False)
         if migrated.returncode != 0:

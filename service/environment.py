@@ -41,7 +41,7 @@ class Environment:
             text = Path(path).read_bytes().decode("utf-8", "surrogateescape").strip() if path else text
         except OSError as error:
             raise InvalidSetting(f"{name}_FILE", f"must name a readable file, not {path!r}: {error.strerror}") from None
-        if text.startswith("\ufeff") or (text.isascii() and len(text.splitlines()) > 1):
+        if path and (text.startswith("\ufeff") or (len(text.splitlines()) > 1 and _is_text(text))):
             raise InvalidSetting(f"{name}_FILE", "must hold one line, without a byte order mark before it")
         return text
 
@@ -123,6 +123,11 @@ class Environment:
             return frozenset(Path(path).read_text("utf-8-sig").splitlines()) if path else frozenset()
         except (OSError, UnicodeDecodeError):
             raise InvalidSetting(name, f"must name a readable UTF-8 file, not {path!r}") from None
+
+
+def _is_text(text: str) -> bool:
+    """Whether it was UTF-8; random bytes are a secret too."""
+    return not any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def _network(name: str, text: str) -> IPv4Network | IPv6Network:

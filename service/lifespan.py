@@ -92,15 +92,15 @@ def lifespan(
             work.append(partial(background.sample, metrics, health, passwords, database, revocations))
             work.append(partial(metrics.serve, settings.metrics_host, settings.metrics_port))
         tasks = [schema, *(asyncio.create_task(background.persist(each)) for each in work)]
-        # Before the first request a wrong schema is found, and it is known which sessions have ended; but a database
-        # that is down is not waited for.
-        await asyncio.wait({schema}, timeout=0.5)
-        if schema.done():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_START):
-                    await revocations.known.wait()
-        shutdown.install()
         try:
+            # Before the first request a wrong schema is found, and it is known which sessions have ended; but a
+            # database that is down is not waited for.
+            await asyncio.wait({schema}, timeout=0.5)
+            if schema.done():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LONGEST_START):
+                        await revocations.known.wait()
+            shutdown.install()
             yield {"auth": auth, "account": account, "health": health}
         finally:
             for task in tasks:

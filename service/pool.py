@@ -26,13 +26,13 @@ _LONGEST_IDLE, _WAIT = 300, 330  # seconds; the server ends a connection on whic
 # Whatever the server prefers. What the driver says of it is not enough: a server may answer `charset` with another one,
 # in which what is escaped here is not escaped, and a MySQL whose autocommit is 0 greets with a 1. A transaction that
 # nobody goes on with, as its machine or the network is gone, keeps others waiting until it is undone: on MariaDB, which
-# reads what stands in /*M! */, for little longer than any of ours may last.
+# from 10.3 on reads what stands in /*M!100300 */, for little longer than any of ours may last.
 _SESSION = (
     "set names utf8mb4, session sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', session time_zone = '+00:00', "
     "session autocommit = 1, session completion_type = 0, "
     "session wait_timeout = cast(least(@@wait_timeout, {wait}) as unsigned), "  # to MySQL the least is no integer
     "session innodb_lock_wait_timeout = {lock_wait}, session lock_wait_timeout = {lock_wait} "  # for a row, for a table
-    "/*M! , session idle_transaction_timeout = {idle} */"
+    "/*M!100300 , session idle_transaction_timeout = {idle} */"
 )
 
 
@@ -100,7 +100,7 @@ class Pool:
         except pymysql.MySQLError as error:
             if is_lost(error):
                 connection.close()
-                self._drop_idle()  # most likely they are lost too, and there is only one more attempt
+                self._drop_idle()  # most likely they are lost too, and there is one more attempt at most
             raise
         except RuntimeError as error:
             has_ended = _has_ended(connection)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from service.database import Database, Statements
 from service.errors import SessionRevoked, StaleRevocations, Unavailable
 from service.queries import revocations
-from service.tokens import GRACE
 
 OVERLAP = 30  # seconds; a transaction that began that long ago may still commit a row with an earlier id
+GRACE = 60  # seconds; what the clocks of machines, and a refresh under way, may add to an access token's life
 PAGE = 1000  # rows read in one turn of the event loop
 
 log = logging.getLogger(__name__)

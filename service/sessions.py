@@ -122,7 +122,7 @@ class Sessions:
         return locked
 
     async def _transact(self, work: Callable[[Statements], Awaitable[list[str]]]) -> int:
-        ended: set[str] = set()  # over both attempts: the first may have been committed though nobody heard of it
+        ended: set[str] = set()  # over all attempts: one may have been committed though nobody heard of it
 
         async def noting(transaction: Statements) -> None:
             ended.update(await work(transaction))

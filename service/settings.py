@@ -71,7 +71,7 @@ class Settings:
     bcrypt_rounds: int = 12
     password_min_length: int = 8
     password_blocklist: frozenset[str] = field(default=frozenset(), repr=False)
-    hash_threads: int = os.cpu_count() or 1
+    hash_threads: int = min(os.cpu_count() or 1, 256)
     hash_queue: int = 64
     pool_size: int = 10
     database_timeout: float = 2

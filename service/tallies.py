@@ -42,7 +42,8 @@ class Tallies:
     """
 
     def __init__(self, url: str | None) -> None:
-        # Asked once more where a connection turns out to be closed, as an idle one by a Redis that is told to.
+        # Any error here makes the client ask once more after its own, such as that of a connection that Redis closed
+        # as idle. What was counted and not heard of is counted twice then.
         more: dict[str, Any] = {"max_connections": CONNECTIONS, "retry_on_error": [ConnectionError]}
         self._storage = (
             RedisStorage(url, wrap_exceptions=True, implementation="redispy", **more) if url else MemoryStorage()

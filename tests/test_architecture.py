@@ -26,7 +26,7 @@ ALLOWED = {
     "introspection": {"auth", "errors", "rotation", "tokens"},
     "hashes": set(),
     "sessions": {"database", "queries", "revocations"},
-    "revocations": {"database", "errors", "queries", "tokens"},
+    "revocations": {"database", "errors", "queries"},
     "rotation": {"database", "errors", "queries"},
     "background": {
         "database", "errors", "health", "metrics", "passwords", "queries", "revocations", "sessions",

@@ -15,8 +15,7 @@ from service.address import DatabaseAddress
 from service.database import Database, Row
 from service.errors import SessionRevoked, StaleRevocations
 from service.localdb import LocalDatabase
-from service.revocations import Revocations
-from service.tokens import GRACE
+from service.revocations import GRACE, Revocations
 from tests.conftest import PASSWORD, StartClient
 from tests.server import ISSUER, Server, claims_of, cursor_on
 from tests.test_database import pool

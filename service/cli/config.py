@@ -50,11 +50,13 @@ def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
         except InvalidSetting as error:
             name = error.name.removesuffix("_FILE")
             problems.setdefault(name, str(error))
-            found = [left.pop(source, None) for source in (name, f"{name}_FILE")]
+            found = [left.pop(source, None) is not None for source in (name, f"{name}_FILE")]
             if name == "DATABASE_URL":
                 left[name] = _NOWHERE
-            elif not any(found):  # what is to sign is missing
+            elif not any(found) and signs:  # what is to sign is missing
                 signs = False
+            elif not any(found):
+                return None, list(problems.values())
         else:
             return None if "DATABASE_URL" in problems else settings, list(problems.values())
 

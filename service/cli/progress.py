@@ -52,7 +52,7 @@ class Report:
 
 
 def take_all(runner: Runner, source: Source, work: Import, report: Report, *, as_json: bool, dry_run: bool) -> None:
-    """Says what was done once anything was read, after Ctrl-C and without the database too."""
+    """Says what was done once a batch was read, after Ctrl-C and without the database too."""
     began = complete = False
     shows = sys.stderr.isatty() and source.length > 0 and not as_json
     try:
