@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -257,6 +258,88 @@ async def test_a_server_that_is_not_this_api_is_told_apart(demo: OpenDemo, other
         await expect(window["log"].locator("li")).to_contain_text("content-type: text/html")
 
 
+async def test_a_token_goes_to_nobody_but_the_service_that_gave_it(
+    demo: OpenDemo, name: str, other_origin: str
+) -> None:
+    async with demo() as window:
+        await window.log_in(name)
+        await window["api"].fill(other_origin)
+        await window["api"].blur()
+        await expect(window["result"]).to_contain_text("these tokens are sent only there")
+        await window["verify"].click()
+        await expect(window["verified"]).to_have_text(name)
+        await window["refresh"].click()
+        await expect(window["result"]).to_contain_text("Refreshed.")
+        await window["currentPassword"].fill("not the password")
+        await window["newPassword"].fill(PASSWORD)
+        await window["changePassword"].click()
+        await expect(window["passwordResult"]).to_have_text("401: Wrong password.")
+        await window["logout"].click()
+        await expect(window["result"]).to_contain_text("Logged out")
+        assert other_origin not in window.requested
+        await window["login"].click()
+        await expect(window["result"]).to_contain_text(f"{other_origin} answers")
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600], ids=["behind", "ahead"])
+async def test_a_clock_that_is_wrong_makes_no_countdown_wrong(demo: OpenDemo, name: str, ahead: int) -> None:
+    """The page runs with the clock of a computer that is an hour off."""
+    async with demo(before=lambda page: page.clock.install(time=time.time() + ahead)) as window:
+        await window.log_in(name)
+        await expect(window["accessToken"].locator(".countdown")).to_have_text(re.compile(r"0[45]:\d\d"))
+        await expect(window["accessToken"]).to_have_class("card live")
+        await expect(window["refreshToken"].locator(".countdown")).to_have_text(
+            re.compile(r"6 d 23:59:\d\d|7 d 00:00:00")
+        )
+        await expect(window["sessionList"].locator(".used")).to_have_text("less than a minute ago")
+
+
+async def test_an_outcome_is_told_where_the_user_looks(demo: OpenDemo, name: str) -> None:
+    async with demo(viewport={"width": 380, "height": 640}) as window:
+        await window.log_in(name)
+        await expect(window["result"]).to_be_in_viewport(ratio=0.9)
+        await window["currentPassword"].fill("not the password")
+        await window["newPassword"].fill(PASSWORD)
+        await window["newPassword"].press("Enter")
+        await expect(window["passwordResult"]).to_have_text("401: Wrong password.")
+        await expect(window["passwordResult"]).to_be_in_viewport(ratio=0.9)
+        await window["deletionPassword"].fill(PASSWORD)
+        await window["deletionPassword"].press("Enter")
+        await window["confirmDeletion"].click()
+        await expect(window["result"]).to_contain_text("Account deleted.")
+        await expect(window["result"]).to_be_in_viewport(ratio=0.9)
+
+
+async def test_a_login_that_is_over_leaves_nothing_in_the_fields_of_the_account(demo: OpenDemo, name: str) -> None:
+    fields = ("currentPassword", "newPassword", "deletionPassword")
+    async with demo() as window:
+        await window.log_in(name)
+        for field_id in fields:
+            await window[field_id].fill(PASSWORD)
+        await window["logout"].click()
+        await expect(window["result"]).to_contain_text("Logged out")
+        for field_id in fields:
+            await expect(window[field_id]).to_have_value("")
+
+
+async def test_what_has_expired_says_what_to_do(demo: OpenDemo, name: str) -> None:
+    expired = {"error": "The token is invalid or has expired.", "code": "invalid_token"}
+    cors = {"Access-Control-Allow-Origin": "*"}
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=401, json=expired, headers=cors)
+
+    async with demo() as window:
+        await window.log_in(name)
+        await window.page.route(re.compile("/auth/(verify|refresh)"), refuse)
+        await window["verify"].click()
+        await expect(window["result"]).to_have_text(f"401: {expired['error']} Refresh, then try again.")
+        await window["refresh"].click()
+        await expect(window["result"]).to_contain_text("The refresh token has expired.")
+        await expect(window["refreshToken"]).to_have_class("card empty")
+        await expect(window["verify"]).to_be_disabled()
+
+
 async def test_the_countdown_of_an_expired_token_says_expired(demo: OpenDemo, name: str) -> None:
     async with demo(before=lambda page: page.clock.install()) as window:
         await window.log_in(name)
@@ -304,6 +387,44 @@ async def test_a_token_can_be_copied(demo: OpenDemo, name: str) -> None:
             assert copied == await card.locator(".raw").inner_text()
 
 
+async def test_a_token_that_cannot_be_copied_is_selected(demo: OpenDemo, name: str) -> None:
+    async with demo() as window:
+        await window.log_in(name)
+        await window.page.evaluate(
+            "() => { document.execCommand = () => false; navigator.clipboard.writeText = () => Promise.reject(); }"
+        )
+        await window["accessToken"].get_by_role("button", name="Copy").click()
+        await expect(window["accessToken"].locator(".copy")).to_have_text("Selected: now copy it")
+        selected = await window.page.evaluate("getSelection().toString()")
+        assert selected == await window["accessToken"].locator(".raw").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("", "http://localhost:5000"),
+        ("//auth.example/", "http://auth.example"),
+        ("auth.example/behind/auth", "http://auth.example/behind"),
+        ("HTTPS://u:p@auth.example:8443/?x=1#y", "https://auth.example:8443"),
+        ("http://", "http://"),
+    ],
+)
+async def test_an_address_is_taken_as_it_is_meant(demo: OpenDemo, typed: str, kept: str) -> None:
+    async with demo() as window:
+        await window["api"].fill(typed)
+        await window["api"].blur()
+        await expect(window["api"]).to_have_value(kept)
+
+
+@pytest.mark.parametrize("address", ["http://", "ftp://auth.example", "mailto:ada"])
+async def test_nothing_is_sent_to_what_is_no_address(demo: OpenDemo, other_origin: str, address: str) -> None:
+    async with demo(f"{other_origin}/{PAGE.name}") as window:
+        await window["api"].fill(address)
+        await window["login"].click()
+        await expect(window["result"]).to_contain_text("The API address is not one")
+        assert window.requested == {other_origin}
+
+
 async def test_the_address_of_the_api_is_kept(demo: OpenDemo, server: Server, other_origin: str) -> None:
     """Over HTTP: on a loaded machine Chromium at times loses what a page from a file stored just before a reload."""
     address = f"{other_origin}/{PAGE.name}"
@@ -316,6 +437,17 @@ async def test_the_address_of_the_api_is_kept(demo: OpenDemo, server: Server, ot
         await expect(window["api"]).to_have_value("http://127.0.0.1:5001")
         await window.page.reload()
         await expect(window["api"]).to_have_value("http://127.0.0.1:5001")
+        await window.page.goto(address)
+        await expect(window["api"]).to_have_value("http://127.0.0.1:5001")
+
+
+async def test_a_changed_address_outlives_a_reload_of_the_page_from_disk(demo: OpenDemo) -> None:
+    async with demo() as window:
+        await window["api"].fill("http://127.0.0.1:5001")
+        await window["api"].blur()
+        await window.page.reload()
+        await expect(window["api"]).to_have_value("http://127.0.0.1:5001")
+        assert window.complaints == []
 
 
 @pytest.mark.parametrize(
