@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], float] = ti
             Middleware(
                 CORS,
                 allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
                 expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-ID"],
             ),

@@ -12,6 +12,8 @@ import pytest
 
 from service.address import DatabaseAddress
 from service.localdb import LocalDatabase, local_database
+from service.settings import Settings
+from tests import asgi
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server, cursor_on, migrate
 
@@ -94,6 +96,16 @@ async def test_a_stalled_database_is_told_before_the_checker_gives_up(
             assert time.monotonic() - started < 4, "one answer from before, and the deadline"
             cursor.execute("unlock tables")
         await until(client)
+
+
+async def test_a_check_that_a_stop_breaks_off_says_that_the_service_is_not_ready(settings: Settings) -> None:
+    async with asgi.process(settings, time.time) as process:
+        check = asyncio.create_task(process.call("GET", "/readyz"))
+        await asyncio.sleep(0)  # it waits for the database now
+        check.cancel()
+        answer = await check
+    assert answer.status == 503
+    assert (answer.json()["ready"], answer.json()["checks"]["shutdown"]) == (False, "stopping")
 
 
 async def test_a_migration_taken_back_makes_the_service_unready_until_it_is_there_again(

@@ -294,6 +294,14 @@ async def test_another_method_is_a_405_that_names_the_right_one(client: httpx.As
         assert set(answer.headers["Allow"].split(", ")) == allowed
 
 
+async def test_white_space_around_a_header_is_no_part_of_it(server: Server, tokens: dict[str, str]) -> None:
+    """RFC 9110 §5.5; uvicorn takes away only what stands before it."""
+    for written in (f"Bearer {tokens['token']} ", f" \tBearer {tokens['token']}\t "):
+        answer = await raw(server, f"GET /auth/verify HTTP/1.1\r\nAuthorization:{written}".encode())
+        assert answer.status_code == 200
+    refused(await raw(server, b"GET /auth/verify HTTP/1.1\r\nAuthorization: Bearer  "), 401, "missing_token")
+
+
 async def test_head_on_verify_answers_as_get_without_the_body(
     client: httpx.AsyncClient, tokens: dict[str, str]
 ) -> None:
@@ -407,6 +415,7 @@ async def test_any_origin_may_call_when_any_is_configured_but_never_with_credent
 ) -> None:
     """REQUIREMENTS 57, 60."""
     answers = [await client.options(path, headers=preflight(origin)) for path in [*PATHS, "/auth/verify"]]
+    answers += [await client.options("/auth/verify", headers=preflight(origin, method)) for method in ("GET", "HEAD")]
     assert {answer.status_code for answer in answers} == {200}
     answers.append(await client.get("/auth/verify", headers={"Origin": origin, "Cookie": "a=b"}))
     answers.append(await client.post("/auth/login", content=b"", headers={"Origin": origin}))

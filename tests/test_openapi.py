@@ -96,6 +96,16 @@ def test_an_answer_with_headers_of_its_own_is_described_as_such() -> None:
     assert success["headers"].keys() - {"Remote-User"} == {"X-Request-ID", "Cache-Control", "X-Content-Type-Options"}
 
 
+def test_an_answer_is_described_with_all_that_it_always_has(document: Any) -> None:
+    """So that a client made from the document need not ask whether `valid` is there."""
+    schemas = document["components"]["schemas"]
+    for name in ("Verified", "VerifyRefusal", "Done", "SessionsEnded", "Readiness", "Unreadiness", "Checks"):
+        assert schemas[name]["required"] == list(schemas[name]["properties"])
+    assert schemas["Introspected"]["required"] == ["active"]
+    assert "required" not in schemas["Spared"] or schemas["Spared"]["required"] == []
+    assert schemas["Session"]["properties"]["createdAt"]["format"] == "date-time"
+
+
 def test_each_refusal_names_the_headers_that_it_comes_with(document: Any) -> None:
     """REQUIREMENTS 58: and 503 says when to come back."""
     for operation in described(document):

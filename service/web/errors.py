@@ -119,7 +119,8 @@ class LastResort:
             # Only a server that stops cancels a request; it would log a traceback and answer 500 itself.
             if started or scope["type"] != "http":
                 raise
-            await refuse(Unavailable())(scope, receive, send)
+            shape = scope["route"].shapes.get(503, Refusal) if "route" in scope else Refusal
+            await refuse(Unavailable(), shape)(scope, receive, send)
         except ClientDisconnect:  # amid its body: nobody is there to read an answer
             pass
         except Exception:

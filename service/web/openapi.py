@@ -53,6 +53,11 @@ def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     found, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schema_of = dict(zip(ordered, found, strict=True))
+    for name in schemas.keys() - {type(operation.takes).__name__ for operation in operations}:
+        members = schemas[name]["properties"]  # an answer has also those that have a default
+        schemas[name]["required"] = [
+            each for each in members if "default" in members[each] or each in schemas[name]["required"]
+        ]
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for operation in operations:
         paths[operation.path_format][operation.method.lower()] = _operation(operation, schema_of)

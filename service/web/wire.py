@@ -7,13 +7,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # of which JSON Schema knows the format then
 # JSON Schema can't say it all; the formats stand for what it says in words, and the service enforces.
 NewUsername = Annotated[
     str,
     msgspec.Meta(
         min_length=1,
-        description="RFC 8265, UsernameCasePreserved: letters, digits and punctuation of any script, without spaces,"
-        " symbols or invisible characters; 64 characters at most. Names are compared by UsernameCaseMapped.",
+        description="RFC 8265, UsernameCasePreserved: letters and digits of any script, of one direction of writing,"
+        " and ASCII's punctuation and symbols, without spaces or invisible characters; 64 characters at most."
+        " Names are compared by UsernameCaseMapped.",
         extra_json_schema={"format": "username"},
     ),
 ]
@@ -112,8 +114,8 @@ class Session(Wire, frozen=True, kw_only=True):
     """A login that lasts. Its last use is exact to an hour; the user agent is what the client said of itself."""
 
     id: str
-    created_at: datetime
-    last_used_at: datetime
+    created_at: Moment
+    last_used_at: Moment
     user_agent: str | None
     ip: str | None
     current: bool
