@@ -67,18 +67,17 @@ class KeyFolder:
         """What there is. Raises UnusableKey when any of it cannot be read."""
         keys: dict[str, Key] = {}
         files: dict[str, list[Path]] = {}
-        pems = set()
+        loaded: dict[bytes, Key] = {}
         with self._refusing_what_is_unreadable():
             record = self._record()
             for path in sorted(path for path in self.path.iterdir() if _is_pem(path.name)):
                 pem = path.read_bytes()
                 # The check of an RSA key takes a tenth of a second, in which no other thread runs.
-                key = self._loaded[pem] = self._loaded.get(pem) or _key(path, pem)
-                pems.add(pem)
+                key = loaded[pem] = self._loaded.get(pem) or _key(path, pem)
                 assert key.kid, "of a private key"
                 keys.setdefault(key.kid, key)
                 files.setdefault(key.kid, []).append(path)
-        self._loaded = {pem: self._loaded[pem] for pem in pems}
+        self._loaded = loaded
         entries = record.keys if record else {}
         # A single key needs no record: an operator's own, perhaps on a volume that cannot be written to.
         signing = record.signing if record else next(iter(keys)) if len(keys) == 1 else None
@@ -120,7 +119,7 @@ class KeyFolder:
             return msgspec.json.decode((self.path / RECORD).read_bytes(), type=Record)
         except FileNotFoundError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # UTF-8 and msgspec errors are ValueErrors
             raise UnusableKey(f"{self.path / RECORD}: {error}") from None
 
     @contextmanager

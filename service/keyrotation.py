@@ -63,8 +63,7 @@ class KeyRotation:
             is_first = not record.keys
             entry = Entry(created=now, activated=now if is_first else None)
             # First, so that a single key goes on signing beside another one; until that is recorded, it only verifies.
-            if record.keys:
-                self.folder.write_record(record)
+            self.folder.write_record(record)
             self.folder.write_key(kid, pem)
             self.folder.write_record(
                 Record(signing=kid if is_first else record.signing, keys={**record.keys, kid: entry})

@@ -55,6 +55,7 @@ def test_the_first_key_signs_at_once_and_the_next_ones_only_verify(rotation: Key
     second = rotation.new("RS256", NOW + 1)
     assert states(rotation) == {first: "signing", second: "published"}
     assert [listed.algorithm for listed in rotation.list(NOW)] == ["ES256", "RS256"]
+    assert [listed.activated for listed in rotation.list(NOW)] == [NOW, None]
     ring = ring_of(rotation)
     assert (ring.signing.kid, ring.kids) == (first, [first, second])
 
@@ -94,6 +95,17 @@ def test_force_does_at_once_what_would_log_somebody_out(rotation: KeyRotation) -
     rotation.activate(second, NOW, force=True)
     rotation.retire(first, NOW, force=True)
     assert states(rotation) == {second: "signing"}
+    third = rotation.new("RS256", NOW)
+    rotation.activate(third, NOW, algorithm="ES256", force=True)
+    assert states(rotation) == {third: "signing", second: "superseded"}
+
+
+def test_to_activate_the_key_that_signs_changes_nothing(rotation: KeyRotation) -> None:
+    """Not even where it was made just now, as the first one of a folder."""
+    kid = rotation.new("ES256", NOW)
+    before = rotation.list(NOW)
+    rotation.activate(kid, NOW + 1)
+    assert rotation.list(NOW) == before
 
 
 def test_the_signing_key_is_never_retired(rotation: KeyRotation) -> None:
@@ -158,6 +170,8 @@ def test_a_key_made_beside_the_operators_own_leaves_that_one_signing(rotation: K
     assert ES256.key.kid
     made = rotation.new("ES256", NOW)
     assert states(rotation) == {ES256.key.kid: "signing", made: "published"}
+    own = one(rotation, ES256.key.kid)
+    assert (own.created, own.activated, own.superseded) == (NOW, NOW, None)
     rotation.activate(made, NOW + 1000)
     rotation.retire(ES256.key.kid, NOW + 1000 + LIFETIME + PICK_UP)
     assert states(rotation) == {made: "signing"}
@@ -170,16 +184,16 @@ def test_a_key_is_made_so_that_a_stop_at_any_point_leaves_the_one_that_signs(
     """The disk fails at each write in turn."""
     put(rotation, ES256)
     writes = 0
-    write = KeyFolder._write
+    rename = Path.rename
 
-    def fail(folder: KeyFolder, name: str, data: bytes) -> None:
+    def fail(path: Path, target: Path) -> Path:
         nonlocal writes
         writes -= 1
         if writes < 0:
             raise OSError(28, "No space left on device")
-        write(folder, name, data)
+        return rename(path, target)
 
-    monkeypatch.setattr(KeyFolder, "_write", fail)
+    monkeypatch.setattr(Path, "rename", fail)
     for allowed in (0, 1, 2):
         writes = allowed
         with pytest.raises(OSError, match="No space"):
@@ -202,6 +216,15 @@ def test_a_key_that_somebody_put_there_verifies_and_waits_as_if_it_had_just_sign
         rotation.retire(kid, NOW + 60)
     rotation.activate(kid, NOW + 50 + MAX_AGE + PICK_UP)
     assert states(rotation) == {kid: "signing", first: "superseded"}
+
+
+def test_a_retirement_that_is_refused_notes_since_when_the_key_is_there(rotation: KeyRotation) -> None:
+    rotation.new("ES256", NOW)
+    put(rotation, ES256)
+    assert ES256.key.kid
+    for now in (NOW + 50, NOW + 60):
+        with pytest.raises(Refused, match=rfc3339(NOW + 50 + LIFETIME + PICK_UP)):
+            rotation.retire(ES256.key.kid, now)
 
 
 def test_of_several_keys_without_a_record_none_signs(rotation: KeyRotation) -> None:
@@ -310,7 +333,14 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: (path / "ring.json").write_text('{"keys":{"x":{"created":"today"}}}'),
         "ring.json: ",
     ),
-    "a record in other letters": (lambda path: (path / "ring.json").write_bytes(b"\xff\xfe"), "ring.json: "),
+    "a record in other letters": (
+        lambda path: (path / "ring.json").write_bytes(b'{"signing":"\xff","keys":{}}'),
+        "ring.json: ",
+    ),
+    "a record without end": (
+        lambda path: (path / "ring.json").write_text('{"keys":' + '{"a":' * 100_000),
+        "ring.json: ",
+    ),
     "a folder called like a key": (lambda path: (path / "x.pem").mkdir(), "Is a directory"),
     "a key that points nowhere": (lambda path: (path / "x.pem").symlink_to("nowhere"), "No such file"),
     "no folder": (lambda path: path.rename(path.with_name("elsewhere")), "No such file"),
@@ -333,6 +363,7 @@ def test_a_key_whose_pem_is_lost_can_be_retired(rotation: KeyRotation) -> None:
     first, second = rotation.new("ES256", NOW), rotation.new("ES256", NOW)
     (rotation.folder.path / f"{second}.pem").unlink()
     assert states(rotation) == {first: "signing", second: "missing"}
+    assert one(rotation, second).activate_from is None
     with pytest.raises(UnknownKey):
         rotation.activate(second, NOW + LIFETIME)
     rotation.retire(second, NOW)
