@@ -1,5 +1,6 @@
 """Keys, and the ring of those in use. What a ring makes of hostile tokens is test_tokens.py's business."""
 
+import base64
 import json
 
 import pytest
@@ -114,6 +115,13 @@ def pem_of(key: PrivateKeyTypes | None, protection: KeySerializationEncryption =
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
 
 
+def of_a_kind_that_nobody_knows() -> bytes:
+    """An Ed25519 key under a number that no algorithm has."""
+    der = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, OPEN)
+    unknown = base64.encodebytes(der.replace(bytes.fromhex("2b6570"), bytes.fromhex("2b657f")))
+    return b"-----BEGIN PRIVATE KEY-----\n" + unknown + b"-----END PRIVATE KEY-----\n"
+
+
 @pytest.mark.parametrize(
     ("pem", "reason"),
     [
@@ -128,6 +136,7 @@ def pem_of(key: PrivateKeyTypes | None, protection: KeySerializationEncryption =
         (pem_of(ec.generate_private_key(ec.SECP256K1())), "nor one of the curve P-256"),
         (pem_of(ed25519.Ed25519PrivateKey.generate()), "neither an RSA key"),
         (b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n", "not a private key"),
+        (of_a_kind_that_nobody_knows(), "not a private key"),
     ],
 )
 def test_what_is_no_key_for_an_algorithm_of_ours_is_refused(pem: bytes, reason: str) -> None:
