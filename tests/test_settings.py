@@ -1,4 +1,5 @@
 import subprocess
+import sys
 from pathlib import Path
 
 import certifi
@@ -91,6 +92,7 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("BCRYPT_ROUNDS", "twelve"),
         ("PASSWORD_MIN_LENGTH", "0"),
         ("PASSWORD_BLOCKLIST", "/nowhere/at/all"),
+        ("PASSWORD_BLOCKLIST", sys.executable),
         ("HASH_THREADS", "0"),
         ("HASH_QUEUE", "-1"),
         ("POOL_SIZE", "0"),
@@ -127,6 +129,23 @@ def test_a_setting_that_is_unusable_is_refused_by_name(name: str, value: str) ->
     assert len(str(refusal.value).splitlines()) == 1
     for secret in ("pw", "p/w", "p#w", SECRET, SAMPLE_SECRET, "x" * 31, "MFkw"):
         assert secret not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JWT_EXPIRY", "1s"),
+        ("SESSION_MAX_AGE", "3650d"),
+        ("JWT_ISSUER", "x" * 200),
+        ("BCRYPT_ROUNDS", "10"),
+        ("BCRYPT_ROUNDS", "20"),
+        ("HASH_QUEUE", "0"),
+        ("POOL_SIZE", "1000"),
+        ("JWT_SECRET", "x" * 32),
+    ],
+)
+def test_the_last_value_that_can_be_used_is_taken(name: str, value: str) -> None:
+    Settings.from_env({**GOOD, name: value})
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
