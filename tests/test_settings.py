@@ -67,6 +67,8 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("DATABASE_URL", "mysql://auth:pw%E2%82%AC@db/app"),
         ("DATABASE_URL", "mysql://auth:pw%C3%BC@db/app"),
         ("DATABASE_URL", "mysql://auth:pw@db:65536/app"),
+        ("DATABASE_URL", "mysql://auth:pw@db/app/more"),
+        ("DATABASE_URL", "mysql://auth:pw@db/app#more"),
         ("DATABASE_URL_FILE", "/run/secrets/database-url"),
         ("JWT_SECRET_FILE", "/run/secrets/jwt"),
         ("JWT_EXPIRY", "soon"),
