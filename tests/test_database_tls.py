@@ -11,9 +11,16 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from bench.servers import environment
 from service.address import DatabaseAddress
+from service.environment import InvalidSetting
 from service.localdb import LocalDatabase, local_database
 from tests.certificates import Certificates
 from tests.conftest import PASSWORD
@@ -100,6 +107,16 @@ def assert_refused(server: Server, why: str, name: str) -> None:
     assert why in log
     assert '"number":2026' in log
     assert "Traceback" not in log
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(authority: Certificates, tmp_path: Path) -> None:
+    certificate, secret = authority.issue("us")
+    key = load_pem_private_key(secret.read_bytes(), password=None)
+    protected = tmp_path / "protected.key"
+    protected.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"pw")))
+    files = f"ssl_ca={authority.ca}&ssl_cert={certificate}&ssl_key={protected}"
+    with pytest.raises(InvalidSetting, match="names files for TLS that cannot be used: the key has a password"):
+        DatabaseAddress.from_url(f"mysql://auth@db/app?{files}&{VERIFIED}")
 
 
 def test_a_server_of_another_authority_is_refused(

@@ -67,6 +67,7 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("DATABASE_URL", "mysql://auth:pw%E2%82%AC@db/app"),
         ("DATABASE_URL", "mysql://auth:pw%C3%BC@db/app"),
         ("DATABASE_URL", "mysql://auth:pw@db:65536/app"),
+        ("DATABASE_URL", "mysql://auth:pw@db/app?charset=utf8"),
         ("DATABASE_URL", "mysql://auth:pw@db/app/more"),
         ("DATABASE_URL", "mysql://auth:pw@db/app#more"),
         ("DATABASE_URL_FILE", "/run/secrets/database-url"),
@@ -251,6 +252,8 @@ def test_a_database_url_is_percent_decoded() -> None:
     address = DatabaseAddress.from_url("mysql://us%40er:p%40ss%23w%2F%25@127.0.0.1/my%20app?unix_socket=/run/db.sock")
     assert (address.user, address.password, address.name) == ("us@er", "p@ss#w/%", "my%20app"), "as yoyo reads it"
     assert (address.host, address.port, address.unix_socket) == ("127.0.0.1", 3306, "/run/db.sock")
+    at_a_socket = DatabaseAddress.from_url("mysql://auth@/app?unix_socket=/run/db.sock")
+    assert (at_a_socket.host, at_a_socket.password) == ("localhost", "")
 
 
 def test_settings_can_be_printed_without_giving_a_secret_away() -> None:
