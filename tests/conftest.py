@@ -95,6 +95,9 @@ def server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> 
     """The service in a process of its own, on a port of its own."""
     with TracedServer(mariadb.url, tmp_path_factory.mktemp("server")) as running:
         yield running
+    log = running.log.read_text()
+    for word in ("Traceback", "unhandled_error", "exc_info", '"status":500', "Exception"):
+        assert word not in log, "REQUIREMENTS 62, after all that was sent to it"
 
 
 @pytest.fixture

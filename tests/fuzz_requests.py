@@ -17,7 +17,7 @@ from service.ratelimits import RateLimits
 from service.settings import KeySettings, Settings
 from tests.asgi import Answer, Fields, Process
 from tests.fuzz_tokens import GENUINE, NOW, ODD_JSON, ODD_TEXT, damaged_token, edited
-from tests.server import ISSUER, ROOT, SECRET
+from tests.server import CLIENT_SECRET, ISSUER, ROOT, SECRET
 from tests.test_hostile_input import INSIDE
 
 PASSWORD = "correct horse"
@@ -25,8 +25,10 @@ USER = "00000000-0000-7000-8000-000000000001"
 ROUTES = {
     "/auth/signup": "POST", "/auth/login": "POST", "/auth/verify": "GET", "/auth/refresh": "POST",
     "/auth/logout": "POST", "/auth/sessions": "GET", "/auth/sessions/some-id": "DELETE", "/auth/logoutall": "POST",
-    "/auth/password": "PUT", "/auth/account": "DELETE", "/.well-known/jwks.json": "GET",
+    "/auth/password": "PUT", "/auth/account": "DELETE", "/auth/revoke": "POST", "/auth/introspect": "POST",
+    "/.well-known/jwks.json": "GET", "/openapi.json": "GET", "/livez": "GET", "/readyz": "GET",
 }  # fmt: skip
+PUBLIC = {"/.well-known/jwks.json", "/openapi.json"}
 BY_ACCESS_TOKEN = {"verify", "sessions", "logoutall", "password", "account"}
 METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY", "post", "P-O_S.T"]
 TYPES = [
@@ -88,6 +90,7 @@ def settings(url: str) -> Settings:
         bcrypt_rounds=4,
         revocation_interval=0,
         limits=RateLimits(rate_limits=False),
+        introspection_secret=CLIENT_SECRET.encode(),
     )
 
 
@@ -245,7 +248,7 @@ def judge(sent: Sent, answer: Answer, holdings: Holdings) -> str | None:
         assert name == name.lower()
         assert not set(value) & set(b"\r\n\0")
     assert answer.header(b"x-content-type-options") == b"nosniff"
-    is_public = is_at(sent, "/.well-known/jwks.json") and answer.status == 200 and sent.method != "OPTIONS"
+    is_public = sent.path in PUBLIC and answer.status == 200 and sent.method != "OPTIONS"
     assert answer.header(b"cache-control") == (b"public, max-age=300" if is_public else b"no-store")
     judge_request_id(sent, answer)
     length = answer.header(b"content-length")

@@ -16,6 +16,7 @@ from service.errors import Overloaded
 from service.localdb import LocalDatabase, free_port
 from service.passwords import Passwords
 from service.settings import Settings
+from tests import asgi
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server, claims_of
 from tests.test_database_faults import ask_as_root
@@ -138,6 +139,29 @@ async def test_a_login_that_finds_the_hash_queue_full_asks_the_database_nothing(
         assert (login.status_code, login.json()["code"]) == (503, "database_unavailable")
 
 
+@pytest.mark.parametrize("act", ["login", "password", "account"])
+async def test_no_connection_is_held_while_a_password_is_compared(
+    settings: Settings, new_name: Callable[[], str], act: str
+) -> None:
+    """DESIGN §5: else a login storm would hold all of them."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    async with asgi.process(replace(settings, bcrypt_rounds=12), time.time) as process:
+        auth = process.parts["auth"]
+        await process.post("/auth/signup", credentials)
+        token = (await process.post("/auth/login", credentials)).json()["token"]
+        change = {"currentPassword": PASSWORD, "newPassword": PASSWORD}
+        method, body = {
+            "login": ("POST", credentials),
+            "password": ("PUT", change),
+            "account": ("DELETE", {"password": PASSWORD}),
+        }[act]
+        task = asyncio.create_task(process.post(f"/auth/{act}", body, token=token, method=method))
+        while not sum(auth.passwords.load):
+            await asyncio.sleep(0)
+        assert auth.database.in_use == 0
+        assert (await task).status == 200
+
+
 async def test_a_client_that_leaves_gives_its_place_back_when_its_hash_is_done() -> None:
     passwords = Passwords(rounds=10, threads=1, queue=1)
     try:
@@ -178,7 +202,7 @@ async def test_hashing_threads_have_lower_priority_than_the_rest(
     threads = Path(f"/proc/{server.process.pid}/task")
     nice = {int(thread.name): os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads.iterdir()}
     assert nice[server.process.pid] == os.getpriority(os.PRIO_PROCESS, 0)
-    assert nice[server.process.pid] + 10 in nice.values()
+    assert min(nice[server.process.pid] + 10, 19) in nice.values()
 
 
 async def test_a_full_pool_refuses_within_the_deadline_and_verify_goes_on(
@@ -212,7 +236,7 @@ async def test_a_locked_session_is_refused_within_the_deadline_and_the_others_re
 ) -> None:
     """REQUIREMENTS 66: sessions that are refreshed together do not wait for each other for ever."""
     credentials = {"username": new_name(), "password": PASSWORD}
-    async with start(database_timeout=0.5) as client:
+    async with start(database_timeout=2) as client:
         await client.post("/auth/signup", json=credentials)
         locked, free = [(await client.post("/auth/login", json=credentials)).json() for _ in range(2)]
 
@@ -227,7 +251,7 @@ async def test_a_locked_session_is_refused_within_the_deadline_and_the_others_re
         assert (await refresh(free)).status_code == 200
         assert not stuck.done()
         assert statuses(await stuck) == {503: 10}
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
         sql.execute("rollback")
         assert (await refresh(locked)).status_code == 200
 

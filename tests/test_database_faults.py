@@ -156,8 +156,9 @@ async def test_a_database_killed_under_load_loses_nothing_that_was_acknowledged(
             served = len(acknowledged)
             while len(acknowledged) < served + 10:
                 await asyncio.sleep(0.01)
+            refused = statuses[503]
             own_mariadb.kill()
-            while statuses[503] == 0:
+            while statuses[503] == refused:
                 await asyncio.sleep(0.01)
             await asyncio.to_thread(own_mariadb.start)
         served = len(acknowledged)

@@ -39,7 +39,7 @@ async def test_whatever_is_asked_the_answer_is_a_documented_one(own_mariadb: Loc
     assert sum(seen.values()) == 3000
     answered = {each.split()[1] for each in seen}
     never = {"request_timeout", "internal_error", "overloaded", "database_unavailable", "revocations_stale"}
-    never |= {"too_many_attempts", "invalid_client"}  # without limits, and without a client that may introspect
+    never |= {"too_many_attempts"}  # without limits
     rare = {"unavailable", "username_taken", "content_too_large", "session_not_found", "cors_refused"}
     assert {code for _, code in CODES} - never - rare <= answered
 

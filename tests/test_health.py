@@ -156,7 +156,7 @@ async def test_a_storm_that_holds_every_connection_leaves_the_service_ready(
             assert {login.status_code for login in await asyncio.gather(*logins)} == {401}
 
 
-async def test_many_who_ask_at_once_cost_one_statement(disturbed: LocalDatabase, start: StartClient) -> None:
+async def test_many_who_ask_at_once_cost_one_look_a_second(disturbed: LocalDatabase, start: StartClient) -> None:
     def statements() -> int:
         cursor.execute("show global status like 'Com_select'")
         return int(cursor.fetchall()[0][1])
@@ -168,7 +168,7 @@ async def test_many_who_ask_at_once_cost_one_statement(disturbed: LocalDatabase,
             before, started = statements(), time.monotonic()
             for _ in range(5):
                 await asyncio.gather(*(readiness(client) for _ in range(50)))
-            assert statements() - before <= 1 + (time.monotonic() - started)
+            assert statements() - before <= 2 * (1 + time.monotonic() - started), "a look is two statements"
 
 
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--reload",)], ids=" ".join)

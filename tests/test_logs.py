@@ -11,13 +11,14 @@ import pytest
 from service import logs
 from service.localdb import LocalDatabase
 from tests import conftest
-from tests.server import ROOT, SECRET, Server, claims_of
+from tests.server import CLIENT_SECRET, ROOT, SECRET, Server, claims_of
 
 PASSWORD = "the password of this test"
+NEW_PASSWORD = "another password of this test"
 
 
 async def run_everything(server: Server, name: str) -> list[str]:
-    """Each endpoint, right and wrong; returns every secret that went over the wire."""
+    """The five endpoints, right and wrong; returns every token that went over the wire."""
     credentials = {"username": name, "password": PASSWORD}
     async with server.client() as client:
         await client.post("/auth/signup", json=credentials)
@@ -40,6 +41,31 @@ async def run_everything(server: Server, name: str) -> list[str]:
     return [access, refresh, second, third]
 
 
+async def run_the_rest(server: Server, name: str) -> list[str]:
+    """What else a user may do, and whoever holds a token; returns every token that went over the wire."""
+    tokens: list[str] = []
+    async with server.client() as client:
+
+        async def enter(password: str) -> dict[str, str]:
+            pair = (await client.post("/auth/login", json={"username": name, "password": password})).json()
+            tokens.extend([pair["token"], pair["refreshToken"]])
+            return {"Authorization": f"Bearer {pair['token']}"}
+
+        bearer = await enter(PASSWORD)
+        await client.get("/auth/sessions", headers=bearer)
+        await client.post("/auth/logoutall", headers=bearer, json={"keepCurrent": True})
+        change = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+        changes = [(await client.put("/auth/password", headers=bearer, json=change)).status_code for _ in range(2)]
+        for secret in (CLIENT_SECRET, SECRET):
+            await client.post("/auth/introspect", data={"token": tokens[0]}, auth=("gateway", secret))
+        await client.post("/auth/revoke", data={"token": tokens[1]})
+        bearer = await enter(NEW_PASSWORD)
+        for password in (PASSWORD, NEW_PASSWORD):
+            deleted = await client.request("DELETE", "/auth/account", headers=bearer, json={"password": password})
+    assert (changes, deleted.status_code) == ([200, 401], 200)
+    return tokens
+
+
 def lines_of(server: Server) -> list[dict[str, Any]]:
     return [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
 
@@ -54,10 +80,12 @@ async def test_no_password_token_or_secret_gets_into_the_log(
 ) -> None:
     """REQUIREMENTS 62, 63: the log of a whole run, searched; a token also by its signature alone."""
     with Server(mariadb.url, tmp_path, LOG_LEVEL=level) as server:
-        tokens = await run_everything(server, f"logged-at-{level.lower()}")
+        name = f"logged-at-{level.lower()}"
+        tokens = [*await run_everything(server, name), *await run_the_rest(server, name)]
     text = server.log.read_text()
     assert "request" in text
-    for secret in [PASSWORD, SECRET, *tokens, *(token.rsplit(".", 1)[1] for token in tokens)]:
+    signatures = [token.rsplit(".", 1)[1] for token in tokens]
+    for secret in [PASSWORD, NEW_PASSWORD, SECRET, CLIENT_SECRET, *tokens, *signatures]:
         assert secret not in text
     assert "$2b$" not in text
     assert "Traceback" not in text

@@ -50,7 +50,7 @@ async def test_what_is_switched_off_is_not_described(start: StartClient) -> None
 
 
 def test_a_clone_that_was_not_installed_describes_itself_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It knows no release, and so do its metrics."""
+    """It knows no release."""
 
     def distribution(name: str) -> None:
         raise PackageNotFoundError(name)

@@ -7,14 +7,41 @@ import pytest
 from pymysql.cursors import Cursor
 
 from service import background
+from service.errors import DatabaseUnavailable
+from service.localdb import LocalDatabase
+from service.revocations import Revocations
+from service.sessions import Sessions
 from tests.conftest import PASSWORD, StartClient
+from tests.test_database import pool
 from tests.test_sessions import log_in, refresh, sid, verify
 from tests.test_verify import bearer
 
 DAY = 86400
 
 
-async def test_expired_sessions_vanish_in_batches_and_live_ones_stay(
+async def test_a_batch_is_of_500_rows(mariadb: LocalDatabase, name: str, sql: Cursor) -> None:
+    """README: a purge holds nobody up for long."""
+    sql.execute(
+        """
+        insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+        select uuid(), users.id, 0, utc_timestamp(), utc_timestamp() - interval 1 day, utc_timestamp()
+        from users, seq_1_to_1200
+        where username = %s
+        """,
+        name,
+    )
+    async with pool(mariadb.url) as database:
+        revocations = Revocations(database, interval=1, lifetime=300)
+        sessions = Sessions(
+            database=database, revocations=revocations, lifetime=DAY, max_age=DAY, limit=50, clock=time.time
+        )
+        sizes = [batch.sessions async for batch in sessions.purge()]
+    assert sum(sizes) >= 1200
+    assert set(sizes[:-1]) == {500}
+    assert sizes[-1] < 500
+
+
+async def test_expired_sessions_vanish_and_live_ones_stay(
     start: StartClient,
     client: httpx.AsyncClient,
     tokens: dict[str, str],
@@ -63,6 +90,19 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
             await asyncio.sleep(0.01)
 
 
+async def test_work_that_meets_a_bug_is_begun_again_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Else sessions would not be purged any more, or ended ones be heard of, and nobody would notice."""
+    failures = iter([ZeroDivisionError("a bug"), DatabaseUnavailable()])
+
+    async def work() -> None:
+        for failure in failures:
+            raise failure
+
+    await background.persist(work)
+    assert [(record.message, record.levelname) for record in caplog.records] == [("background_failure", "ERROR")]
+    assert caplog.records[0].exc_info
+
+
 async def test_an_expired_session_can_be_ended_until_its_last_access_token_has_expired(
     start: StartClient, new_name: Callable[[], str], sql: Cursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +127,7 @@ async def test_an_expired_session_can_be_ended_until_its_last_access_token_has_e
         assert (await verify(client, last)).json()["code"] == "session_revoked"
 
 
-async def test_revocations_that_say_nothing_any_more_vanish_in_batches(
+async def test_revocations_that_say_nothing_any_more_vanish(
     start: StartClient, sql: Cursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = "select uuid(), utc_timestamp(), utc_timestamp() + interval %s second from seq_1_to_1200"

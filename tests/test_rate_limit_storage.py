@@ -18,6 +18,12 @@ from tests.test_rate_limits import LOOPBACK, at_once, limits, log_in, statuses
 LOST, FOUND = "rate_limit_storage_unavailable", "rate_limit_storage_available"
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a machine that is busy otherwise; whoever asks what a slow Redis does takes it back."""
+    monkeypatch.setattr(tallies, "TIMEOUT", 10)
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
     """A Redis of one test's own."""
@@ -43,10 +49,9 @@ async def test_processes_that_share_a_redis_count_together(
 
 
 async def test_guesses_at_once_are_compared_no_more_often_than_the_limit_a_process(
-    redis: Redis, start: StartClient, name: str, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, start: StartClient, name: str
 ) -> None:
     """REQUIREMENTS 43: what two processes admit at the same time, none of them knows of yet."""
-    monkeypatch.setattr(tallies, "TIMEOUT", 10)  # this is not about a machine that is busy otherwise
     shared = limits(name="10/900", rate_limit_storage=redis.url)
     async with start(limits=shared) as one, start(limits=shared) as two:
         at_one = await at_once(*(log_in(one, name) for _ in range(50)))
@@ -124,7 +129,6 @@ async def test_a_redis_that_answers_slowly_keeps_nobody_waiting_for_long(
     """Who does not get to ask within a while is refused: a guess that was not counted would be one too many."""
     monkeypatch.setattr(tallies, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(tallies, "CONNECTIONS", 1)
-    monkeypatch.setattr(tallies, "TIMEOUT", 5)
     async with start(limits=limits(name="1000/900", rate_limit_storage=redis.url)) as client:
         assert await statuses(client, 1, name) == [401]
         redis.stop()
@@ -138,9 +142,15 @@ async def test_a_redis_that_answers_slowly_keeps_nobody_waiting_for_long(
 
 
 async def test_a_redis_that_hangs_slows_hardly_anybody(
-    redis: Redis, start: StartClient, name: str, new_name: Callable[[], str], caplog: pytest.LogCaptureFixture
+    redis: Redis,
+    start: StartClient,
+    name: str,
+    new_name: Callable[[], str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """REQUIREMENTS 66: a login asks for it three times, and one alone a second waits for the answer."""
+    monkeypatch.setattr(tallies, "TIMEOUT", TIMEOUT)
     caplog.set_level("INFO")
     count, nobody = 40, new_name()  # whose hash is the cheapest
     async with start(limits=limits(name="30/900", rate_limit_storage=redis.url)) as client:

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from service import tallies
+from service.address import DatabaseAddress
+from service.localdb import LocalDatabase
 from service.ratelimits import Limit, RateLimits
 from service.tallies import Tallies
 from service.throttle import Throttle
@@ -65,6 +67,14 @@ async def test_a_limit_slows_the_guesser_and_a_success_before_it_forgives(start:
         assert await statuses(client, 2, name.upper()) == [401, 401]
         assert await statuses(client, 2, name) == [401, 429]
         assert await statuses(client, 1, name, PASSWORD) == [429]
+
+
+async def test_a_login_past_its_limit_asks_the_database_nothing(start: StartClient, own_mariadb: LocalDatabase) -> None:
+    """REQUIREMENTS 43: the database is away, which nobody notices."""
+    async with start(database=DatabaseAddress.from_url(own_mariadb.url), limits=limits(name="1/900")) as client:
+        assert await statuses(client, 1, "ada") == [401]
+        own_mariadb.kill()
+        assert await statuses(client, 1, "ada") == [429]
 
 
 async def test_a_refusal_says_the_same_of_a_name_that_nobody_has(

@@ -15,6 +15,7 @@ from service.localdb import LocalDatabase, free_port
 from service.rotation import LARGEST_BATCH, Rotation, Step
 from tests.server import claims_of, cursor_on
 from tests.test_database import pool
+from tests.test_database_faults import as_root
 
 LIFETIME, MAX_AGE = 100, 1000
 
@@ -146,6 +147,28 @@ async def test_one_that_leaves_takes_nobody_with_it(rotation: Rotation, sql: Cur
     sessions = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(sessions[0], asyncio.CancelledError)
     assert [session.generation for session in sessions if not isinstance(session, BaseException) and session] == [1, 1]
+
+
+async def test_a_use_that_cannot_be_noted_is_no_reason_to_refuse(
+    own_mariadb: LocalDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last use is a courtesy to the user; here the account of the service may read only."""
+    user, session = str(uuid7()), str(uuid7())
+    with cursor_on(own_mariadb.url) as sql:
+        sql.execute("insert into users values (%s, 'ada', 'ada', 'x', utc_timestamp())", user)
+        sql.execute(
+            """
+            insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+            values (%s, %s, 1, '2026-01-01', utc_timestamp() + interval 1 day, '2026-01-01')
+            """,
+            (session, user),
+        )
+    as_root(own_mariadb, "revoke update on auth.* from auth@127.0.0.1")
+    async with pool(own_mariadb.url) as database:
+        found = await rotation_on(database).advance(Step(session, user, 0))
+    assert found
+    assert found.generation == 1
+    assert "database_error" in caplog.messages
 
 
 async def test_when_the_database_is_away_each_is_refused_and_nothing_is_kept(
