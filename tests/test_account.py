@@ -133,7 +133,7 @@ async def test_a_right_password_is_right_while_a_login_renews_the_hash(
 
 
 async def test_a_deleted_account_takes_its_sessions_along_and_frees_its_name(
-    client: httpx.AsyncClient, name: str, sql: Cursor
+    client: httpx.AsyncClient, name: str
 ) -> None:
     """REQUIREMENTS 29."""
     here, there = await log_in(client, name), await log_in(client, name)

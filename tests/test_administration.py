@@ -14,7 +14,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pymysql.cursors import Cursor
 
 from bench.servers import environment
 from service.keyfolder import KeyFolder
@@ -384,7 +383,7 @@ def test_what_only_a_look_at_it_shows_is_named(
     assert "hidden-word" not in shown
 
 
-def test_a_reader_who_goes_away_is_no_reason_for_a_traceback(admin: Administrator, sql: Cursor) -> None:
+def test_a_reader_who_goes_away_is_no_reason_for_a_traceback(admin: Administrator) -> None:
     process = admin.start("users", "list")
     assert process.stdout
     assert process.stdin

@@ -209,7 +209,7 @@ def test_a_given_database_is_used_and_none_is_started(tmp_path: Path, own_mariad
     assert dev.stop(signal.SIGINT) == 0
 
 
-def test_what_cannot_be_had_is_one_sentence(tmp_path: Path, own_mariadb: LocalDatabase) -> None:
+def test_what_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "mariadb").write_text("in the way")
     dev = Dev(tmp_path / "dev", PATH=str(tmp_path))
