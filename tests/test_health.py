@@ -1,7 +1,6 @@
-"""Liveness and readiness: what is ready is sent requests, what is about to stop is not any more."""
+"""Liveness and readiness: what is ready is sent requests."""
 
 import asyncio
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,38 +168,3 @@ async def test_many_who_ask_at_once_cost_one_look_a_second(disturbed: LocalDatab
             for _ in range(5):
                 await asyncio.gather(*(readiness(client) for _ in range(50)))
             assert statements() - before <= 2 * (1 + time.monotonic() - started), "a look is two statements"
-
-
-@pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--reload",)], ids=" ".join)
-async def test_a_stop_is_announced_while_the_service_still_answers(
-    mariadb: LocalDatabase, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    """Each request has a connection of its own, so the socket is open until the end of the delay."""
-    with Server(mariadb.url, tmp_path, *arguments, SHUTDOWN_DELAY="2s") as server:
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        announced = 0
-        try:
-            while True:
-                async with server.client() as client:
-                    found = await readiness(client)
-                    announced += found["checks"] == GOOD | {"shutdown": "stopping"}
-                    assert (await client.get("/auth/verify")).status_code == 401
-                    assert (await client.get("/livez")).status_code == 200
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() - started >= 2
-        assert announced > 10
-        assert await asyncio.to_thread(server.process.wait, 20) == 0
-    assert '"event":"stopping"' in server.log.read_text()
-    assert "Traceback" not in server.log.read_text()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_is_not_delayed(mariadb: LocalDatabase, tmp_path: Path, number: signal.Signals) -> None:
-    with Server(mariadb.url, tmp_path, SHUTDOWN_DELAY="1h") as server:
-        server.process.send_signal(signal.SIGTERM)
-        async with server.client() as client:
-            await until(client, shutdown="stopping")
-        assert await asyncio.to_thread(server.stop, number) == 0
-    assert "Traceback" not in server.log.read_text()

@@ -10,6 +10,7 @@ import pytest
 from service.localdb import LocalDatabase
 from tests.conftest import PASSWORD, StartClient
 from tests.server import Server
+from tests.test_health import GOOD, readiness, until
 
 
 @pytest.mark.parametrize("arguments", [(), ("--timeout-graceful-shutdown", "1"), ("--workers", "2")], ids=" ".join)
@@ -54,6 +55,41 @@ async def test_a_stop_during_20_logins_gives_each_client_a_whole_answer_or_a_clo
     log = server.log.read_text()
     for trouble in ("Traceback", "was destroyed", "never retrieved", "Unclosed"):
         assert trouble not in log
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--reload",)], ids=" ".join)
+async def test_a_stop_is_announced_while_the_service_still_answers(
+    mariadb: LocalDatabase, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Each request has a connection of its own, so the socket is open until the end of the delay."""
+    with Server(mariadb.url, tmp_path, *arguments, SHUTDOWN_DELAY="2s") as server:
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        announced = 0
+        try:
+            while True:
+                async with server.client() as client:
+                    found = await readiness(client)
+                    announced += found["checks"] == GOOD | {"shutdown": "stopping"}
+                    assert (await client.get("/auth/verify")).status_code == 401
+                    assert (await client.get("/livez")).status_code == 200
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() - started >= 2
+        assert announced > 0
+        assert await asyncio.to_thread(server.process.wait, 20) == 0
+    assert '"event":"stopping"' in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_is_not_delayed(mariadb: LocalDatabase, tmp_path: Path, number: signal.Signals) -> None:
+    with Server(mariadb.url, tmp_path, SHUTDOWN_DELAY="1h") as server:
+        server.process.send_signal(signal.SIGTERM)
+        async with server.client() as client:
+            await until(client, shutdown="stopping")
+        assert await asyncio.to_thread(server.stop, number) == 0
+    assert "Traceback" not in server.log.read_text()
 
 
 async def test_a_service_that_is_left_with_an_error_leaves_nothing_behind(start: StartClient) -> None:
