@@ -1,6 +1,7 @@
 """Failed logins and signups are limited; whoever is logged in goes on."""
 
 import asyncio
+import gc
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -116,6 +117,22 @@ async def test_right_logins_at_once_all_succeed(start: StartClient, name: str) -
         assert await statuses(client, 9, name) == [401] * 9
         answers = await at_once(*(log_in(client, name, PASSWORD) for _ in range(30)))
         assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_nothing_is_kept_of_whoever_does_not_guess_any_more() -> None:
+    """But the count, which has an end: else whoever tries name after name would fill the memory."""
+    throttle = Throttle(limits(), waiting=10)
+    before = conditions()
+    for number in range(100):
+        async with throttle.guess(f"user-{number}"):
+            assert conditions() > before, "what the guesses of one name wait at"
+    assert conditions() == before
+    await throttle.close()
+
+
+def conditions() -> int:
+    """How many there are in this process."""
+    return sum(isinstance(thing, asyncio.Condition) for thing in gc.get_objects())
 
 
 async def test_whoever_is_cancelled_when_it_is_their_turn_leaves_it_to_the_next() -> None:

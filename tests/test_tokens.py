@@ -114,6 +114,7 @@ def headers(mode: Mode, genuine: Members) -> Cases:
 def claims(mode: Mode, genuine: Members) -> Cases:
     no_text = [MISSING, "", None, 7, True, [], ["ada"], {}]
     changes: list[Members] = [{name: value} for name in ("sub", "username", "sid") for value in no_text]
+    changes += [{name: value} for name in ("sub", "sid") for value in ("ada-id ", "ada id", "ada\tid", "äda-id")]
     types = [MISSING, "ACCESS", "REFRESH", "Access", "access ", " refresh", "access\0", "id", "", None, 0, True, [], {}]
     changes += [{"type": value, "jti": "x", "gen": 0} for value in [*types, ["access"], ["refresh"], {"access": 1}]]
     changes += [{name: value} for name in ("iss", "aud") for value in ("not issued by us", "", ["x"], 1)]
