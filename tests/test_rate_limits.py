@@ -5,6 +5,7 @@ import gc
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from service import tallies
 from service.address import DatabaseAddress
+from service.errors import AuthError, DatabaseUnavailable, InvalidCredentials, TooManyAttempts
 from service.localdb import LocalDatabase
 from service.ratelimits import Limit, RateLimits
 from service.tallies import Tallies
@@ -133,6 +135,28 @@ async def test_nothing_is_kept_of_whoever_does_not_guess_any_more() -> None:
 def conditions() -> int:
     """How many there are in this process."""
     return sum(isinstance(thing, asyncio.Condition) for thing in gc.get_objects())
+
+
+async def test_an_attempt_that_the_database_broke_off_neither_counts_nor_forgives() -> None:
+    """Else whoever can make it fail would guess for ever, and an outage would lock everybody out."""
+    throttle = Throttle(limits(name="2/900", signup="2/3600"), waiting=10)
+
+    async def ends(attempt: AbstractAsyncContextManager[None], *outcome: AuthError) -> type[BaseException] | None:
+        try:
+            async with attempt:
+                for error in outcome:
+                    raise error
+        except AuthError as error:
+            return type(error)
+        return None
+
+    wrong, away = InvalidCredentials(), DatabaseUnavailable()
+    guesses = [await ends(throttle.guess("ada"), outcome) for outcome in (wrong, away, wrong, wrong)]
+    assert guesses == [InvalidCredentials, DatabaseUnavailable, InvalidCredentials, TooManyAttempts]
+    for _ in range(3):
+        assert await ends(throttle.signup("192.0.2.1"), away) is DatabaseUnavailable
+    assert [await ends(throttle.signup("192.0.2.1")) for _ in range(3)] == [None, None, TooManyAttempts]
+    await throttle.close()
 
 
 async def test_whoever_is_cancelled_when_it_is_their_turn_leaves_it_to_the_next() -> None:
