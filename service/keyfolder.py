@@ -72,8 +72,9 @@ class KeyFolder:
             record = self._record()
             for path in sorted(path for path in self.path.iterdir() if _is_pem(path.name)):
                 pem = path.read_bytes()
-                # The check of an RSA key takes a tenth of a second, in which no other thread runs.
-                key = loaded[pem] = self._loaded.get(pem) or _key(path, pem)
+                # The check of an RSA key takes a tenth of a second, in which no other thread runs: once, also where
+                # another file can't be read, and the folder is read again and again.
+                key = loaded[pem] = self._loaded[pem] = self._loaded.get(pem) or _key(path, pem)
                 assert key.kid, "of a private key"
                 keys.setdefault(key.kid, key)
                 files.setdefault(key.kid, []).append(path)

@@ -63,7 +63,8 @@ class KeyRotation:
             is_first = not record.keys
             entry = Entry(created=now, activated=now if is_first else None)
             # First, so that a single key goes on signing beside another one; until that is recorded, it only verifies.
-            self.folder.write_record(record)
+            if record.keys:  # with an empty record, a first key would not sign after a stop before the last write
+                self.folder.write_record(record)
             self.folder.write_key(kid, pem)
             self.folder.write_record(
                 Record(signing=kid if is_first else record.signing, keys={**record.keys, kid: entry})

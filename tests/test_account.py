@@ -9,7 +9,9 @@ import httpx
 import pytest
 from pymysql.cursors import Cursor
 
+from service.localdb import LocalDatabase
 from tests.conftest import PASSWORD, StartClient
+from tests.test_database_faults import ask_as_root
 from tests.test_sessions import Pair, is_over, log_in, sessions_of
 from tests.test_verify import bearer
 
@@ -147,6 +149,23 @@ async def test_a_deleted_account_takes_its_sessions_along_and_frees_its_name(
     assert await is_over(client, here), "the tokens are of another user"
     pair = (await client.post("/auth/login", json={"username": name, "password": NEW})).json()
     assert len(await sessions_of(client, pair)) == 1
+
+
+async def test_an_account_that_is_deleted_twice_at_once_is_deleted(
+    client: httpx.AsyncClient, mariadb: LocalDatabase, name: str, sql: Cursor
+) -> None:
+    """Both have compared the password by then, and wait for the row."""
+    pair = await log_in(client, name)
+    sql.execute("begin")
+    sql.execute("select 1 from users where username = %s for update", name)
+    deletions = [asyncio.create_task(delete(client, pair)) for _ in range(2)]
+    waiting = "show global status like 'Innodb_row_lock_current_waits'"
+    async with asyncio.timeout(20):
+        while (await asyncio.to_thread(ask_as_root, mariadb, waiting))[0][1] != "2":
+            await asyncio.sleep(0.02)
+        sql.execute("rollback")
+        assert [answer.status_code for answer in await asyncio.gather(*deletions)] == [200, 200]
+    assert await login_status(client, name, PASSWORD) == 401
 
 
 async def test_a_wrong_password_deletes_nothing(client: httpx.AsyncClient, name: str) -> None:

@@ -122,6 +122,7 @@ def test_only_settings_read_the_environment(path: Path) -> None:
     """`dev` is on the other side: it makes the environment of the processes it starts."""
     names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     names |= {name.removeprefix("os.") for name in imported(path)}
+    assert "*" not in names
     assert room(path) in {"settings", "dev"} or not names & {"environ", "getenv", "environb"}
 
 
@@ -140,6 +141,7 @@ def test_no_statement_is_put_together_from_parts(path: Path) -> None:
             assert room(path) in {"queries", "imports"}  # which keeps its names in an SQLite file of its own
             assert id(node) in literals or room(path) == "imports"
         if isinstance(node, ast.AugAssign):
+            assert room(path) != "queries"
             assert ast.unparse(node.target) != "statement"
         if isinstance(node, ast.JoinedStr):
             text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))

@@ -157,6 +157,7 @@ async def test_no_connection_is_held_while_a_password_is_compared(
         }[act]
         task = asyncio.create_task(process.post(f"/auth/{act}", body, token=token, method=method))
         while not sum(auth.passwords.load):
+            assert not task.done(), "no password was compared"
             await asyncio.sleep(0)
         assert auth.database.in_use == 0
         assert (await task).status == 200

@@ -301,6 +301,8 @@ async def test_white_space_around_a_header_is_no_part_of_it(server: Server, toke
         answer = await raw(server, f"GET /auth/verify HTTP/1.1\r\nAuthorization:{written}".encode())
         assert answer.status_code == 200
     refused(await raw(server, b"GET /auth/verify HTTP/1.1\r\nAuthorization: Bearer  "), 401, "missing_token")
+    marked = await raw(server, b"GET /auth/verify HTTP/1.1\r\nX-Request-ID: mine \t")
+    assert marked.headers["X-Request-ID"] == "mine"
 
 
 async def test_head_on_verify_answers_as_get_without_the_body(

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from service import keywatch
 from service.keyfolder import KeyFolder
@@ -48,6 +50,19 @@ def one(rotation: KeyRotation, kid: str, now: int = NOW) -> Listed:
 
 def ring_of(rotation: KeyRotation, algorithm: str = "ES256") -> KeyRing:
     return KeyWatch(algorithm, [SECRET.encode()], rotation.folder.path).ring
+
+
+def fail_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the disk be full once so many files were written."""
+    left, rename = iter(range(writes)), os.rename
+
+    def rename_if_there_is_room(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        rename(path, target)
+        return target
+
+    monkeypatch.setattr(Path, "rename", rename_if_there_is_room)
 
 
 def test_the_first_key_signs_at_once_and_the_next_ones_only_verify(rotation: KeyRotation) -> None:
@@ -183,22 +198,22 @@ def test_a_key_is_made_so_that_a_stop_at_any_point_leaves_the_one_that_signs(
 ) -> None:
     """The disk fails at each write in turn."""
     put(rotation, ES256)
-    writes = 0
-    rename = Path.rename
-
-    def fail(path: Path, target: Path) -> Path:
-        nonlocal writes
-        writes -= 1
-        if writes < 0:
-            raise OSError(28, "No space left on device")
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", fail)
     for allowed in (0, 1, 2):
-        writes = allowed
+        fail_after(allowed, monkeypatch)
         with pytest.raises(OSError, match="No space"):
             rotation.new("ES256", NOW)
         assert ring_of(rotation).signing.kid == ES256.key.kid, allowed
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_a_first_key_whose_making_was_stopped_leaves_a_folder_for_another(
+    rotation: KeyRotation, monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    with monkeypatch.context() as patched, suppress(OSError):
+        fail_after(allowed, patched)
+        rotation.new("ES256", NOW)
+    rotation.new("ES256", NOW + 1)
+    assert "signing" in states(rotation).values()
 
 
 def test_a_key_that_somebody_put_there_verifies_and_waits_as_if_it_had_just_signed_elsewhere(
@@ -440,6 +455,24 @@ async def test_an_unchanged_folder_costs_no_reading(rotation: KeyRotation, monke
     watch = KeyWatch("ES256", [], rotation.folder.path)
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
     assert watch._read_if_changed() is watch.ring
+
+
+def test_a_key_beside_a_broken_one_is_loaded_once(rotation: KeyRotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is read again every other second, and the check of an RSA key holds up everything."""
+    put(rotation, RS256)
+    (rotation.folder.path / "z.pem").write_text("broken")
+    loaded: list[bytes] = []
+    load = serialization.load_pem_private_key
+
+    def note(pem: bytes, password: None) -> Any:
+        loaded.append(pem)
+        return load(pem, password)
+
+    monkeypatch.setattr(serialization, "load_pem_private_key", note)
+    for _ in range(3):
+        with pytest.raises(UnusableKey):
+            rotation.folder.read()
+    assert loaded.count(RS256.pem) == 1
 
 
 def test_a_key_that_stays_is_not_loaded_again(rotation: KeyRotation) -> None:

@@ -1,9 +1,13 @@
+import asyncio
 import time
 from collections.abc import Callable
 
 import httpx
+import pytest
+from pymysql.cursors import Cursor
 
 from tests.conftest import PASSWORD, StartClient
+from tests.server import claims_of
 
 
 async def logout(client: httpx.AsyncClient, token: str) -> httpx.Response:
@@ -35,6 +39,22 @@ async def test_logout_is_idempotent_for_any_generation(client: httpx.AsyncClient
     for token in generations * 2:
         assert (await logout(client, token)).status_code == 200
     assert (await client.post("/auth/refresh", json={"refreshToken": generations[-1]})).status_code == 401
+
+
+async def test_of_many_logouts_at_once_one_ends_the_session(
+    start: StartClient, new_name: Callable[[], str], sql: Cursor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All are answered alike; the log, and whoever hears of ended sessions, has one."""
+    caplog.set_level("INFO")
+    credentials = {"username": new_name(), "password": PASSWORD}
+    async with start() as client:
+        await client.post("/auth/signup", json=credentials)
+        token = (await client.post("/auth/login", json=credentials)).json()["refreshToken"]
+        answers = await asyncio.gather(*(logout(client, token) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert caplog.messages.count("logged_out") == 1
+    sql.execute("select count(*) from revocations where session_id = %s", claims_of(token)["sid"])
+    assert sql.fetchone() == (1,)
 
 
 async def test_an_expired_refresh_token_still_logs_out(start: StartClient, new_name: Callable[[], str]) -> None:

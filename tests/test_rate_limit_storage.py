@@ -133,7 +133,7 @@ async def test_a_redis_that_answers_slowly_keeps_nobody_waiting_for_long(
         assert await statuses(client, 1, name) == [401]
         redis.stop()
         first = asyncio.create_task(log_in(client, name))
-        await asyncio.sleep(0.5)  # until it asks; it would for ten times as long
+        await asyncio.sleep(0.5)  # until it asks; it would wait for TIMEOUT
         refused = await log_in(client, new_name())
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         redis.go_on()

@@ -80,8 +80,8 @@ def new_request_id() -> str:
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _WELL_FORMED_ID.fullmatch(value):
-            return str(value, "ascii")
+        if name == b"x-request-id" and (found := _WELL_FORMED_ID.fullmatch(value.strip(b" \t"))):
+            return str(found[0], "ascii")
     return new_request_id()
 
 
