@@ -296,7 +296,7 @@ async def test_another_method_is_a_405_that_names_the_right_one(client: httpx.As
 
 
 async def test_white_space_around_a_header_is_no_part_of_it(server: Server, tokens: dict[str, str]) -> None:
-    """RFC 9110 §5.5; uvicorn takes away only what stands before it."""
+    """RFC 9110 §5.5; uvicorn leaves what is behind it."""
     for written in (f"Bearer {tokens['token']} ", f" \tBearer {tokens['token']}\t "):
         answer = await raw(server, f"GET /auth/verify HTTP/1.1\r\nAuthorization:{written}".encode())
         assert answer.status_code == 200

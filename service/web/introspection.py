@@ -50,7 +50,7 @@ def _client_secret(request: Request[State]) -> bytes:
     if len(headers) != 1 or scheme.lower() != "basic":
         raise InvalidClient
     try:
-        _, colon, password = b64decode(credentials.strip(" \t"), validate=True).partition(b":")
+        _, colon, password = b64decode(credentials.strip(" "), validate=True).partition(b":")
     except ValueError:
         raise InvalidClient from None
     # Some clients encode it as in a form, as RFC 6749 demands; the secret has no character for which that matters.

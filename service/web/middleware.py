@@ -45,6 +45,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # White space is no part of a value (RFC 9110 §5.5); uvicorn leaves what is behind it.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         address = self._clients.address_of(scope)
         scope["client"] = (address, 0) if address else None  # from here on, who is meant and not who is connected
         started = time.perf_counter()
@@ -80,8 +82,8 @@ def new_request_id() -> str:
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and (found := _WELL_FORMED_ID.fullmatch(value.strip(b" \t"))):
-            return str(found[0], "ascii")
+        if name == b"x-request-id" and _WELL_FORMED_ID.fullmatch(value):
+            return str(value, "ascii")
     return new_request_id()
 
 

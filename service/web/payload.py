@@ -104,8 +104,8 @@ def bearer_token(request: Request[Any]) -> str:
     headers = request.headers.getlist("authorization")
     if len(headers) > 1:
         raise InvalidToken
-    scheme, _, token = "".join(headers).strip(" \t").partition(" ")  # RFC 9110 §5.5; uvicorn leaves what is behind
-    if scheme.lower() != "bearer" or not token:
+    scheme, _, token = "".join(headers).partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
         raise MissingToken
     return token.lstrip(" ")
 
