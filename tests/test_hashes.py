@@ -146,6 +146,19 @@ TOO_COSTLY = {
 }
 
 
+@pytest.mark.parametrize("cost", ["m=32,t=1,p=4", "m=262144,t=4,p=1", "m=128,t=1,p=16"])
+def test_an_argon2_hash_at_its_limit_is_taken(cost: str) -> None:
+    hashes.check(KNOWN["argon2id"].replace("m=64,t=1,p=4", cost))
+
+
+def test_a_hash_is_no_longer_than_its_column() -> None:
+    form, salt, digest = KNOWN["django"].rsplit("$", 2)
+    longest = f"{form}${salt.ljust(hashes.LONGEST - len(form) - len(digest) - 2, 'x')}${digest}"
+    hashes.check(longest)
+    with pytest.raises(UnusableHash, match="more than 255 characters"):
+        hashes.check(longest.replace("x$", "xx$"))
+
+
 @pytest.mark.parametrize(("stored", "reason"), TOO_COSTLY.items(), ids=TOO_COSTLY.values())
 def test_a_hash_that_would_keep_a_thread_is_refused_with_its_cost(stored: str, reason: str) -> None:
     """REQUIREMENTS 46."""

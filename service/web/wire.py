@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # of which JSON Schema knows the format then
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # described as a date-time only where it has a time zone
 # JSON Schema can't say it all; the formats stand for what it says in words, and the service enforces.
 NewUsername = Annotated[
     str,
