@@ -1,6 +1,8 @@
 """The demonstration page in Chromium, from disk and from another origin, against the service on its own port."""
 
 import asyncio
+import base64
+import json
 import re
 import shutil
 import threading
@@ -292,6 +294,44 @@ async def test_a_clock_that_is_wrong_makes_no_countdown_wrong(demo: OpenDemo, na
             re.compile(r"6 d 23:59:\d\d|7 d 00:00:00")
         )
         await expect(window["sessionList"].locator(".used")).to_have_text("less than a minute ago")
+
+
+@pytest.mark.parametrize("iat", [None, "", False, [0], 1.5, "1e999"])
+async def test_what_is_no_time_of_issue_moves_no_countdown(demo: OpenDemo, iat: object) -> None:
+    """Whatever is typed as the address may answer. Python writes no 1e999."""
+    claims = json.dumps({"sid": "s", "iat": iat, "exp": int(time.time()) + 300}).replace('"1e999"', "1e999")
+    token = f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.x"
+    pair, cors = {"token": token, "refreshToken": token}, {"Access-Control-Allow-Origin": "*"}
+
+    async def issue(route: Route) -> None:
+        preflight = {"Access-Control-Allow-Headers": "content-type", **cors}
+        await route.fulfill(status=200, json=pair, headers=preflight)
+
+    async with demo() as window:
+        await window.page.route("**/auth/login", issue)
+        await window["login"].click()
+        await expect(window["result"]).to_contain_text("Logged in.")
+        await expect(window["accessToken"].locator(".countdown")).to_have_text(re.compile(r"^0[45]:\d\d$"))
+        await expect(window["refreshToken"].locator(".raw")).to_have_text(token)
+
+
+async def test_keys_that_come_after_the_address_was_changed_are_not_shown(demo: OpenDemo) -> None:
+    answer, asked = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await answer.wait()
+        await route.continue_()
+
+    async with demo() as window:
+        await window.page.route("**/jwks.json", hold)
+        await window["listKeys"].click()
+        await asked.wait()
+        await window["api"].fill("http://auth.example")
+        await window["api"].blur()
+        answer.set()
+        await expect(window["keysResult"]).to_contain_text("The address was changed meanwhile")
+        await expect(window["published"]).to_have_text("Not fetched yet.")
 
 
 async def test_an_outcome_is_told_where_the_user_looks(demo: OpenDemo, name: str) -> None:

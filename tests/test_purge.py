@@ -19,17 +19,23 @@ from tests.test_verify import bearer
 DAY = 86400
 
 
-async def test_a_batch_is_of_500_rows(mariadb: LocalDatabase, name: str, sql: Cursor) -> None:
-    """README: a purge holds nobody up for long."""
+def leave_expired(sql: Cursor, name: str, count: int) -> None:
+    """Sessions of a user that expired a day ago."""
     sql.execute(
         """
         insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
         select uuid(), users.id, 0, utc_timestamp(), utc_timestamp() - interval 1 day, utc_timestamp()
-        from users, seq_1_to_1200
+        from users
+        join seq_1_to_1200 on seq <= %s
         where username = %s
         """,
-        name,
+        (count, name),
     )
+
+
+async def test_a_batch_is_of_500_rows(mariadb: LocalDatabase, name: str, sql: Cursor) -> None:
+    """README: a purge holds nobody up for long."""
+    leave_expired(sql, name, 1200)
     async with pool(mariadb.url) as database:
         revocations = Revocations(database, interval=1, lifetime=300)
         sessions = Sessions(
@@ -49,15 +55,7 @@ async def test_expired_sessions_vanish_and_live_ones_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """REQUIREMENTS 31."""
-    sql.execute(
-        """
-        insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
-        select uuid(), users.id, 0, utc_timestamp(), utc_timestamp() - interval 1 hour, utc_timestamp()
-        from users, seq_1_to_1200
-        where username = %s
-        """,
-        name,
-    )
+    leave_expired(sql, name, 1200)
     assert await count(sql, name) == 1201
     monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
     async with start(), asyncio.timeout(20):
@@ -76,15 +74,7 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
         while [record.message for record in caplog.records].count("database_timeout") < 3:
             await asyncio.sleep(0.01)
         sql.execute("unlock tables")
-        sql.execute(
-            """
-            insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
-            select uuid(), id, 0, utc_timestamp(), utc_timestamp() - interval 1 hour, utc_timestamp()
-            from users
-            where username = %s
-            """,
-            name,
-        )
+        leave_expired(sql, name, 1)
         while await count(sql, name) > 0:
             await asyncio.sleep(0.01)
 
