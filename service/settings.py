@@ -93,7 +93,9 @@ class Settings:
         interval = env.duration("REVOCATION_INTERVAL", int(cls.revocation_interval), least=0)
         max_age = env.optional_duration("REVOCATION_MAX_AGE")
         if max_age is not None and not 0 < 2 * interval <= max_age:
-            raise InvalidSetting("REVOCATION_MAX_AGE", "must be twice REVOCATION_INTERVAL at least, and that not 0")
+            raise InvalidSetting(
+                "REVOCATION_MAX_AGE", "must be at least twice REVOCATION_INTERVAL, which must not be 0"
+            )
         return cls(
             database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
             keys=KeySettings.from_env(environ).require_signing() if signs else KeySettings(),

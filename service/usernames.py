@@ -39,8 +39,8 @@ def parse(raw: str) -> Username:
         username = Username(_preserve(raw), _fold(raw))
     except UnicodeEncodeError:
         raise InvalidUsername(
-            "A username is letters and digits, of one direction of writing, and ASCII's signs, without spaces or"
-            " invisible characters."
+            "A username consists of letters and digits of one writing direction and ASCII's punctuation and symbols,"
+            " without spaces or invisible characters."
         ) from None
     if max(len(username.text), len(username.key)) > MAX_LENGTH:
         raise InvalidUsername(f"A username has at most {MAX_LENGTH} characters.")

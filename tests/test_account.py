@@ -70,7 +70,7 @@ async def test_a_refused_change_changes_nothing(
 async def test_the_body_of_a_change_must_hold_both_passwords(client: httpx.AsyncClient, tokens: Pair) -> None:
     answer = await client.put("/auth/password", json={"currentPassword": 1}, headers=bearer(tokens["token"]))
     assert answer.status_code == 400
-    expected = "The body must hold currentPassword and newPassword as text that is not empty."
+    expected = "The body must have currentPassword and newPassword as text that is not empty."
     assert answer.json() == {"error": expected, "code": "missing_field"}
 
 

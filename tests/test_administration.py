@@ -67,8 +67,8 @@ async def test_a_user_who_is_created_logs_in(
         ("{taken}", PASSWORD, 1, "This username is taken."),
         ("{taken}", "short", 1, "A password has at least 8 characters."),
         ("{taken}", "x" * 73, 1, "A password has at most 72 bytes of UTF-8, none of them NUL."),
-        ("two words", PASSWORD, 1, "A username is letters and digits, of one direction of writing, "),
-        ("\udcff", PASSWORD, 1, "A username is letters and digits, of one direction of writing, "),
+        ("two words", PASSWORD, 1, "A username consists of letters and digits of one writing direction "),
+        ("\udcff", PASSWORD, 1, "A username consists of letters and digits of one writing direction "),
         ("somebody-else", b"caf\xe9 au lait\n", 1, "the password is not UTF-8"),
         ("somebody-else", "", 2, "a line is expected on standard input"),
         ("somebody-else", "x" * 70_000, 2, "a line is expected on standard input"),
@@ -303,7 +303,7 @@ COMMANDS = [
 def test_without_a_database_a_command_says_so_in_one_line(command: list[str]) -> None:
     admin = Administrator(NOWHERE.format(free_port()))
     assert admin.run(*command, code=3, stdin=PASSWORD) == ""
-    assert admin.err == "Error: the database can't be had: Can't connect to MySQL server on '127.0.0.1'\n"
+    assert admin.err == "Error: the database can't be reached: Can't connect to MySQL server on '127.0.0.1'\n"
 
 
 def test_an_old_schema_is_named(own_mariadb: LocalDatabase) -> None:

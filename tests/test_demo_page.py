@@ -462,7 +462,7 @@ async def test_nothing_is_sent_to_what_is_no_address(demo: OpenDemo, other_origi
     async with demo(f"{other_origin}/{PAGE.name}") as window:
         await window["api"].fill(address)
         await window["login"].click()
-        await expect(window["result"]).to_contain_text("The API address is not one")
+        await expect(window["result"]).to_contain_text("The API address is no URL")
         assert window.requested == {other_origin}
 
 

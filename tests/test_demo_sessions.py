@@ -237,7 +237,7 @@ async def test_a_look_that_a_logout_overtook_says_nothing_any_more(demo: OpenDem
         answer.set()
         await done.wait()
         await window["listKeys"].click()
-        await expect(window["keysResult"]).to_contain_text("Fetched")
+        await expect(window["keysResult"]).to_contain_text("Fetched: this service publishes no keys.")
         await is_logged_out(window, "Logged out")
 
 
@@ -257,7 +257,7 @@ async def test_the_page_says_when_it_cannot_look_and_goes_on_as_soon_as_it_can(d
         cors = {"Access-Control-Allow-Origin": "*"}
         await window.page.route("**/auth/sessions", lambda route: route.fulfill(status=401, json=expired, headers=cors))
         await window.page.clock.fast_forward(2500)
-        await expect(window["asOf"]).to_have_text("The access token has expired: refresh, and the list goes on.")
+        await expect(window["asOf"]).to_have_text("The access token has expired: refresh to see the list as it is now.")
         await window.page.unroute("**/auth/sessions")
         await window["refresh"].click()
         await expect(window["asOf"]).to_contain_text("as of")

@@ -29,8 +29,8 @@ from tests.test_database_faults import as_root, ask_as_root
 HASH, OTHER_HASH = foreign_hashes(PASSWORD)["bcrypt 2b"], foreign_hashes(PASSWORD)["bcrypt 2b"]
 HEADER = "username,password_hash\n"
 NO_USERNAME = (
-    "A username is letters and digits, of one direction of writing, and ASCII's signs, without spaces or"
-    " invisible characters."
+    "A username consists of letters and digits of one writing direction and ASCII's punctuation and symbols,"
+    " without spaces or invisible characters."
 )
 
 
@@ -394,7 +394,7 @@ def test_a_database_that_goes_away_is_told_apart_and_what_was_done_is_said(own_m
     # None, where the batch was stored but the answer lost: then it is already there the next time.
     said = rb"Imported: (0|1000), already there: 0, refused: 0\. Not all was read: run it again to go on\.\n"
     assert re.fullmatch(said, out)
-    assert err.startswith(b"Error: the database can't be had: ")
+    assert err.startswith(b"Error: the database can't be reached: ")
     assert err.count(b"\n") == 1
 
 

@@ -113,7 +113,7 @@ async def test_what_is_not_a_refresh_token_is_refused(client: httpx.AsyncClient,
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token"), token
     missing = await client.post("/auth/refresh", json={})
     assert missing.json() == {
-        "error": "The body must hold refreshToken as text that is not empty.",
+        "error": "The body must have refreshToken as text that is not empty.",
         "code": "missing_field",
     }
     assert missing.status_code == 400

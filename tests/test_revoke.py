@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import PASSWORD, StartClient
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-DONE = {"success": True, "message": "The token is of no use any more"}
+DONE = {"success": True, "message": "The token is no longer valid"}
 
 
 async def revoke(client: httpx.AsyncClient, token: str, **more: str) -> None:
@@ -85,7 +85,7 @@ async def test_a_form_without_a_token_is_a_400(client: httpx.AsyncClient, body: 
     """RFC 6749 §3.2: a parameter without a value is one that was not sent."""
     answer = await client.post("/auth/revoke", content=body, headers=FORM)
     assert (answer.status_code, answer.json()["code"]) == (400, "missing_field")
-    assert answer.json()["error"] == "The body must hold token as text that is not empty."
+    assert answer.json()["error"] == "The body must have token as text that is not empty."
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ async def test_logoutall_refuses_what_it_cannot_read_and_ends_nothing(
     headers = {**bearer(tokens["token"]), "Content-Type": "application/json"}
     answer = await client.post("/auth/logoutall", content=body, headers=headers)
     assert answer.status_code == 400
-    assert answer.json()["error"] == "The body must hold keepCurrent as true or false, or not at all."
+    assert answer.json()["error"] == "The body must have keepCurrent as true or false, if at all."
     plain = await client.post("/auth/logoutall", content='{"keepCurrent":true}', headers=bearer(tokens["token"]))
     assert plain.status_code == 415
     assert not await is_over(client, tokens)

@@ -29,7 +29,7 @@ async def test_a_name_is_taken_only_once(client: httpx.AsyncClient, name: str) -
 async def test_a_missing_field_is_named(client: httpx.AsyncClient, body: dict[str, str]) -> None:
     answer = await client.post("/auth/signup", json=body)
     assert answer.status_code == 400
-    expected = {"error": "The body must hold username and password as text that is not empty.", "code": "missing_field"}
+    expected = {"error": "The body must have username and password as text that is not empty.", "code": "missing_field"}
     assert answer.json() == expected
 
 

@@ -33,11 +33,20 @@ _PATH = click.Path(allow_dash=True, dir_okay=False, path_type=Path)
 
 @click.command("import")
 @click.argument("file", type=_PATH, required=False)
-@click.option("--format", "form", type=click.Choice(sorted(_READERS)), help="Of the file, unless its name ends so.")
-@click.option("--from-mysql", "url", metavar="URL", help="As DATABASE_URL has it; - reads it from standard input.")
-@click.option("--table", default="users", show_default=True, help="The one to read --from-mysql.")
-@click.option("--dry-run", is_flag=True, help="Writes nothing and says the same.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="A file for all that is refused.")
+@click.option(
+    "--format", "form", type=click.Choice(sorted(_READERS)), help="Of FILE, unless its name ends in .csv or .jsonl."
+)
+@click.option(
+    "--from-mysql",
+    "url",
+    metavar="URL",
+    help="Database to read, as DATABASE_URL has it; - reads the URL from standard input.",
+)
+@click.option("--table", default="users", show_default=True, help="Table to read --from-mysql.")
+@click.option("--dry-run", is_flag=True, help="Says the same, and writes nothing.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Writes what is refused, and why, to this file."
+)
 @terminal.as_json
 def import_(
     file: Path | None, form: str | None, url: str | None, table: str, dry_run: bool, report: Path | None, as_json: bool

@@ -37,7 +37,7 @@ def _force(warning: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 @keys.command()
 @_folder
 @click.option(
-    "--algorithm", type=click.Choice(["ES256", "RS256"]), help="Instead of JWT_ALGORITHM; ES256 where that is HS256."
+    "--algorithm", type=click.Choice(["ES256", "RS256"]), help="Default: JWT_ALGORITHM, or ES256 where that is HS256."
 )
 @terminal.as_json
 def new(folder: Path | None, algorithm: str | None, as_json: bool) -> None:
@@ -64,7 +64,7 @@ def list_(folder: Path | None, as_json: bool) -> None:
 @keys.command(context_settings=_KID)
 @click.argument("kid")
 @_folder
-@_force("Also before everybody can know the key, or if it is not for JWT_ALGORITHM.")
+@_force("Also before all who verify can have fetched the key, or if it is not for JWT_ALGORITHM.")
 @terminal.as_json
 def activate(kid: str, folder: Path | None, force: bool, as_json: bool) -> None:
     """Lets a key sign, once it has been published for JWKS_MAX_AGE; the one that signed goes on verifying."""

@@ -10,7 +10,7 @@ from service.sessions import Purged
 @click.command()
 @terminal.as_json
 def purge(as_json: bool) -> None:
-    """Deletes expired sessions, and revocations that say nothing any more, in small batches: up to 5,000 a second."""
+    """Deletes expired sessions and revocations, in small batches: up to 5,000 a second."""
     done = Purged(0, 0)
 
     with connected() as parts:

@@ -25,12 +25,12 @@ Exit codes:
   1    refused: a name that is taken or unknown, a password or a line that is
        not acceptable, a step that would log somebody out
   2    wrong usage, or an unusable setting, file or folder of keys
-  3    the database can't be had, or has another schema
+  3    the database can't be reached, or lacks a migration
   130  Ctrl-C
   141  nobody reads the output any more
 """
 
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs: times are seconds since 1970.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Prints JSON; times are seconds since 1970.")
 
 
 class Unusable(click.ClickException):
@@ -57,7 +57,7 @@ class Explaining(click.Group):
         except OSError as error:
             raise Unusable(f"{error.filename or 'output'}: {error.strerror or error}") from None
         except Unavailable as error:
-            raise Unreachable(f"the database can't be had: {reason_of(error)}") from None
+            raise Unreachable(f"the database can't be reached: {reason_of(error)}") from None
         except (AuthError, Unknown, Refused) as error:
             raise click.ClickException(str(error)) from None  # whose code is REFUSED
         except (InvalidSetting, UnusableSource, UnknownKey, UnusableKey) as error:

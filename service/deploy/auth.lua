@@ -1,4 +1,4 @@
--- Asks mstack-auth whose token a request has, and names the user to the app. haproxy.cfg lets nobody pass but after a 200.
+-- Asks mstack-auth whose token a request has, and names the user to the app. haproxy.cfg lets a request pass only after a 200.
 
 local VERIFY = "http://127.0.0.1:5000/auth/verify"  -- CHANGE: the service
 local TIMEOUT = 500  -- milliseconds; HAProxy tries four times

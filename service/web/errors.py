@@ -40,12 +40,12 @@ STATUS: dict[type[AuthError], int] = {
 # Written out, since the phrases of the standard library change with its version.
 HTTP_ERRORS = {
     404: ("not_found", "There is nothing here."),
-    405: ("method_not_allowed", "This path does not know this method."),
-    408: ("request_timeout", "The body did not come in time."),
+    405: ("method_not_allowed", "This path does not support this method."),
+    408: ("request_timeout", "The body did not arrive in time."),
     413: ("content_too_large", "The body is too large."),
     415: (
         "unsupported_media_type",
-        "The body must be sent in the media type of this path, which mostly is application/json.",
+        "The Content-Type must be application/json, or application/x-www-form-urlencoded at introspect and revoke.",
     ),
     500: ("internal_error", "Something went wrong; it has been logged."),
 }

@@ -82,8 +82,8 @@ def _wanted(kind: type[Wire | Form]) -> str:
     fields = msgspec.structs.fields(kind)
     required = [field for field in fields if field.required]
     names = " and ".join(field.encode_name for field in required or fields)
-    form = "text that is not empty" if required else "true or false, or not at all"
-    return f"The body must hold {names} as {form}."
+    form = "text that is not empty" if required else "true or false, if at all"
+    return f"The body must have {names} as {form}."
 
 
 async def _body(request: Request[Any]) -> bytes:

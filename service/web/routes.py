@@ -34,7 +34,7 @@ from service.web.wire import (
 
 SIGNED_UP = Done(message="User registered successfully")
 LOGGED_OUT = Done(message="Logged out")
-REVOKED = Done(message="The token is of no use any more")
+REVOKED = Done(message="The token is no longer valid")
 
 
 async def signup(request: Request[State]) -> Response:

@@ -13,7 +13,7 @@ NewUsername = Annotated[
     str,
     msgspec.Meta(
         min_length=1,
-        description="RFC 8265, UsernameCasePreserved: letters and digits of any script, of one direction of writing,"
+        description="RFC 8265, UsernameCasePreserved: letters and digits of any script, of one writing direction,"
         " and ASCII's punctuation and symbols, without spaces or invisible characters; 64 characters at most."
         " Names are compared by UsernameCaseMapped.",
         extra_json_schema={"format": "username"},
