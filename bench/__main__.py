@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import pictures, results
 from bench.address import AddressRefusedError, permitted
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.progress import clear
 from bench.remote import ServiceRefusedError
 from bench.run import loaded, measured, scenarios_of

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.style import GREY, MET, MISSED, panels
 from bench.table import Row, summarise
 from bench.wrk import Load

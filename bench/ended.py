@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from bench.measure import OURS, THEIRS, Figure, Plan
+from bench.database import connect
+from bench.plan import OURS, THEIRS, Figure, Plan
 from bench.processes import resident_bytes
-from bench.rows import connect
 from bench.servers import SERVICE, Server
 from bench.turns import Side
 

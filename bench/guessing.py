@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bench.crowd import read_answer
-from bench.measure import BOTH, THEIRS, Figure, Plan
+from bench.plan import BOTH, THEIRS, Figure, Plan
 from bench.servers import ROOT, SERVICE, Server
 from bench.wrk import Load, pin
 

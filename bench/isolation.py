@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 
-from bench.measure import BOTH, THEIRS, Figure, Plan
+from bench.plan import BOTH, THEIRS, Figure, Plan
 from bench.processes import await_rest
 from bench.servers import SERVICE, Server
 from bench.turns import Side

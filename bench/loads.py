@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from bench.measure import BOTH, Figure
+from bench.plan import BOTH, Figure
 from bench.remote import Remote
 from bench.wrk import Load, wrk
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.measure import BOTH, OURS, THEIRS, Figure, Plan
+from bench.plan import BOTH, OURS, THEIRS, Figure, Plan
 from bench.rows import add_expired, count_expired, databases, delete_expired, sizes
 from bench.sample import write_tokens
 from bench.servers import ROOT, SERVICE, Server, environment

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 
 from bench.guessing import Seen
-from bench.measure import OURS, Figure, Plan
+from bench.plan import OURS, Figure, Plan
 from bench.processes import cpu_seconds
 from bench.servers import SERVICE, Server
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench import curves, results
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.style import DASHES, GREY, INK, MET, MISSED, panels, quiet, save
 from bench.table import Row, summarise
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.servers import ROOT
 from bench.table import Row
 from service import mariadb

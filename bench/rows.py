@@ -8,20 +8,17 @@ and times of rotation spread, all used within the hour.
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pymysql
-from pymysql.cursors import Cursor
 from uuid_utils.compat import uuid7
 
-from bench.measure import THEIRS
+from bench.database import Administrator, connect
+from bench.plan import THEIRS
 from bench.progress import counted
 from bench.servers import migrate
-from service.address import DatabaseAddress
 from service.localdb import LocalDatabase, local_database
-from service.mariadb import account
 
 OPTIONS = (
     "--innodb-buffer-pool-size=1G",
@@ -107,36 +104,12 @@ def databases(folder: Path, of: Sequence[int]) -> Iterator[dict[int, str]]:
         yield urls
 
 
-@contextmanager
-def connect(url: str) -> Iterator[Cursor]:
-    """A cursor on the database at `url`; times are UTC, each statement is a transaction."""
-    at = DatabaseAddress.from_url(url)
-    with (
-        closing(
-            pymysql.connect(
-                host=at.host,
-                port=at.port,
-                user=at.user,
-                password=at.password,
-                database=at.name,
-                autocommit=True,
-                init_command="set time_zone = '+00:00'",
-            )
-        ) as connection,
-        connection.cursor() as cursor,
-    ):
-        yield cursor
-
-
 def _open(database: LocalDatabase, size: int) -> str:
     """The address of a size's database. Each start of the server makes the account anew, and so its rights."""
     name = f"rows_{size}"
-    with (
-        closing(pymysql.connect(unix_socket=str(database.socket), user=account())) as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(f"create database if not exists {name}")
-        cursor.execute(f"grant all on {name}.* to auth@127.0.0.1")
+    administrator = Administrator(database.socket)
+    administrator.ask(f"create database if not exists {name}")
+    administrator.ask(f"grant all on {name}.* to auth@127.0.0.1")
     return database.url.removesuffix("auth") + name
 
 

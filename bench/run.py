@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.loads import LOADS, alone, in_turn
-from bench.measure import BOTH, THEIRS, Figure, Plan
 from bench.operation import operated
+from bench.plan import BOTH, THEIRS, Figure, Plan
 from bench.progress import announced, say
 from bench.remote import Remote
 from bench.scenarios import SCENARIOS

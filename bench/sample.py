@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from bench.rows import connect
+from bench.database import connect
 from bench.seed import SECRET
 from service.keys import KeyRing, secret_key
 from service.tokens import Tokens

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from bench.crowd import CLIENTS
 from bench.held import answered, held
-from bench.measure import BOTH, CORES, OURS, THEIRS, Figure, Plan
+from bench.plan import BOTH, CORES, OURS, THEIRS, Figure, Plan
 from bench.processes import allow_open_files, await_rest, resident_bytes
 from bench.rows import databases, sizes
 from bench.sample import bytes_a_session, write_tokens

@@ -5,17 +5,15 @@ The first half of the sessions is one generation ahead of its tokens, as that of
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import bcrypt
-import pymysql
 from uuid_utils.compat import uuid7
 
+from bench.database import connect
 from bench.progress import counted
-from service.address import DatabaseAddress
 from service.keys import KeyRing, secret_key
 from service.tokens import Tokens
 
@@ -28,17 +26,12 @@ R = TypeVar("R")
 def seed(url: str, folder: Path, *, users: int, sessions: int) -> None:
     """Writes logins, signups, access and refresh tokens, a line each, to files in `folder`."""
     tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=86400)  # longer than any run
-    address = DatabaseAddress.from_url(url)
-    account: dict[str, Any] = {"user": address.user, "password": address.password}
     now = int(time.time())
     moment, until = (datetime.fromtimestamp(t, UTC).replace(tzinfo=None) for t in (now, now + 7 * 86400))
     stored = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(12)).decode()
     names = [(str(uuid7()), f"user-{number:05}") for number in range(users)]
     opened = [(str(uuid7()), *names[number % users]) for number in range(sessions)]
-    with (
-        closing(pymysql.connect(host=address.host, port=address.port, database=address.name, **account)) as connection,
-        connection.cursor() as cursor,
-    ):
+    with connect(url) as cursor:
         for batch in _batches(names, "users"):
             cursor.executemany(
                 "insert into users (id, username, username_key, password_hash, created_at) values (%s, %s, %s, %s, %s)",
@@ -51,7 +44,6 @@ def seed(url: str, folder: Path, *, users: int, sessions: int) -> None:
                 [(session, user_id, moment, until, moment) for session, user_id, _ in rows],
             )
         cursor.execute("update refresh_tokens set generation = 1 order by id limit %s", sessions // 2)
-        connection.commit()
     _write(folder / "logins", (f'{{"username":"{name}","password":"{PASSWORD}"}}' for _, name in names))
     _write(
         folder / "access",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.wrk import Load
 
 

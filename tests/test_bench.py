@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from bench import servers
-from bench.measure import BOTH
+from bench.plan import BOTH
 from bench.servers import environment
 from tests.server import ISSUER, NO_TLS, ROOT, SECRET, Server, untraced
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import results
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.table import summarise
 from bench.wrk import Load
 from tests.server import ROOT, untraced

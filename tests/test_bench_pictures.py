@@ -4,7 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from bench import pictures, results
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.table import summarise
 from bench.wrk import Load
 

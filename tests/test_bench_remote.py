@@ -11,7 +11,7 @@ import pytest
 
 from bench.address import AddressRefusedError, permitted
 from bench.loads import in_turn
-from bench.measure import Figure
+from bench.plan import Figure
 from bench.remote import USERS, Remote, ServiceRefusedError
 from bench.table import summarise, text
 from tests.server import Server

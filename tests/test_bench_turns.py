@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import THEIRS
+from bench.plan import THEIRS
 from bench.turns import Side, take_turns
 from bench.wrk import Answers
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from bench.faults.administrator import Administrator
+from bench.database import Administrator
 from bench.faults.journal import Journal
 from bench.faults.proxy import Proxy
 from bench.faults.requests import Service, Session, User

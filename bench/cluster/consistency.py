@@ -18,8 +18,8 @@ import pymysql
 from bench.cluster.nodes import Cluster
 from bench.faults.experiment import SETTINGS
 from bench.faults.verdict import REVOCATION_INTERVAL
-from bench.measure import BOTH
-from bench.rows import add_expired, connect
+from bench.plan import BOTH
+from bench.rows import add_expired, count_expired
 from bench.seed import PASSWORD
 from bench.servers import ROOT, SERVICE, Server, environment
 
@@ -131,11 +131,8 @@ def purged_at_once(cluster: Cluster) -> dict[str, object]:
         for node in cluster.nodes
     ]
     outputs = [process.communicate(timeout=120) for process in running]
-    with connect(url) as cursor:
-        cursor.execute("select count(*) from refresh_tokens where expires_at < utc_timestamp()")
-        [(left,)] = cursor
     return {
         "exit codes": [process.returncode for process in running],
         "deleted": [json.loads(output)["sessions"] for output, _ in outputs],
-        "left": left,
+        "left": count_expired(url),
     }

@@ -15,7 +15,7 @@ from typing import Any
 
 import pymysql
 
-from bench.faults.administrator import Administrator
+from bench.database import Administrator
 from bench.servers import ROOT
 from service import mariadb
 from service.mariadb import LocalDatabaseError

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.cluster.nodes import SEES_ALL, Cluster
-from bench.measure import OURS, THEIRS, Figure
+from bench.plan import OURS, THEIRS, Figure
 from bench.processes import await_rest
 from bench.seed import SECRET, seed
 from bench.servers import SERVICE, Server

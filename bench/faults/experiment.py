@@ -10,14 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Generic, Protocol, TypeVar
 
-from bench.faults.administrator import Administrator
+from bench.database import Administrator
 from bench.faults.clients import Load
 from bench.faults.journal import Journal
 from bench.faults.proxy import Proxy
 from bench.faults.requests import Service
 from bench.faults.usage import Usage, leaks, usage
 from bench.faults.verdict import Verdict, compare
-from bench.measure import BOTH
+from bench.plan import BOTH
 from bench.seed import SECRET
 from bench.servers import SERVICE, Server, migrate
 from service.localdb import LocalDatabase, local_database

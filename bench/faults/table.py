@@ -10,7 +10,7 @@ from bench.faults.experiment import D, Experiment
 from bench.faults.requests import DEADLINE
 from bench.faults.verdict import Verdict
 
-LONGEST_RECOVERY = 2.0  # seconds
+PROMPT = 2.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def prompt(self) -> bool:
-        return self.recovery is not None and self.recovery <= LONGEST_RECOVERY
+        return self.recovery is not None and self.recovery <= PROMPT
 
 
 def row_of(experiment: Experiment[D], what: str) -> Row:
@@ -123,7 +123,7 @@ def _troubles(row: Row) -> Iterable[str]:
     if row.longest >= DEADLINE:
         yield f"a request had no answer within {DEADLINE:.0f} s"
     if not row.prompt:
-        yield f"it took more than {LONGEST_RECOVERY:.0f} s until no client saw an error"
+        yield f"it took more than {PROMPT:.0f} s until no client saw an error"
 
 
 def write(path: Path, machine: dict[str, object], rows: Sequence[Row]) -> None:

@@ -1,28 +1,55 @@
-"""The administrator of a database, who may do more than the service and sees what it does."""
+"""Connections to the database of a run, as the service and as its administrator."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pymysql
+from pymysql.cursors import Cursor
 
+from service.address import DatabaseAddress
 from service.mariadb import account
 
 
+@contextmanager
+def connect(url: str) -> Iterator[Cursor]:
+    """A cursor on the database at `url`; times are UTC, each statement is a transaction."""
+    at = DatabaseAddress.from_url(url)
+    with (
+        closing(
+            pymysql.connect(
+                host=at.host,
+                port=at.port,
+                user=at.user,
+                password=at.password,
+                database=at.name,
+                autocommit=True,
+                init_command="set time_zone = '+00:00'",
+            )
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        yield cursor
+
+
 class Administrator:
-    """Logs in anew for each question: the database may have been killed in between."""
+    """Who may do more than the service and sees what it does.
+
+    Logs in anew for each question: the database may have been killed in between.
+    """
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
-    def connect(self, **options: Any) -> "pymysql.Connection[pymysql.cursors.Cursor]":
-        """As the administrator of the database, who may do more than the service."""
+    def connect(self, **options: Any) -> "pymysql.Connection[Cursor]":
+        """A connection; `options` are PyMySQL's."""
         return pymysql.connect(
             unix_socket=str(self._socket), user=account(), autocommit=True, connect_timeout=2, **options
         )
 
     def ask(self, statement: str, *arguments: object) -> tuple[tuple[Any, ...], ...]:
-        """Runs one statement as the administrator."""
+        """The rows of one statement."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(statement, arguments or None)  # else a % would ask for some
             return cursor.fetchall()
