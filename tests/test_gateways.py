@@ -204,6 +204,14 @@ def test_the_endpoints_are_reached_and_plain_http_is_sent_to_tls(guarded: Gatewa
     assert plain.headers["Location"].endswith("/auth/verify?x=1")
 
 
+def test_an_offer_of_another_protocol_does_not_reach_the_service(guarded: Gateway, entered: dict[str, str]) -> None:
+    """Which would not read the body: Java's HttpClient offers HTTP/2 wherever it was not told HTTP/1.1."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAA"}
+    with guarded.client() as client:
+        answer = client.post("/auth/refresh", json={"refreshToken": entered["refreshToken"]}, headers=offer)
+    assert answer.status_code == 200, answer.text
+
+
 def test_an_error_of_the_app_is_the_apps_own(guarded: Gateway, entered: dict[str, str]) -> None:
     with guarded.client() as client:
         answer = client.get("/broken", headers=bearer(entered["token"]))

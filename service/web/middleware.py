@@ -25,6 +25,10 @@ _HOT = {"/auth/verify", "/livez", "/readyz"}  # asked all the time: a line each 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  # all others are one series
 _UNMATCHED = "unmatched"  # no such path, or a preflight, which is answered before there is a route
 _MAX_PATH = 64  # characters; a token in a path does not get into the log whole
+# Behind a head that offers another protocol, uvicorn's parser expects that protocol and no body, and takes the body for
+# the next request: where a proxy passes the offer on, others would be given its answer.
+OFFER = b"upgrade"
+_LAST_ONE = (b"connection", b"close")
 
 Observe = Callable[[str, str, int, float], None]  # method, template of the route, status, seconds
 
@@ -52,6 +56,9 @@ class RequestLog:
         started = time.perf_counter()
         status = 499  # as nginx notes a client that left, of which we hear while its body is read
         own_id = _request_id(scope)
+        marks = [(b"x-request-id", own_id.encode())]
+        if any(name == OFFER for name, _ in scope["headers"]):
+            marks.append(_LAST_ONE)
         logs.request.set({"request_id": own_id, "client": address})
 
         async def send_marked(message: Message) -> None:
@@ -61,7 +68,7 @@ class RequestLog:
                 given = {name for name, _ in message["headers"]}
                 common = _WHERE_STORED if b"cache-control" in given else HEADERS
                 missing = [header for header in common if header[0] not in given]  # CORS may have said that it varies
-                message["headers"] = [*message["headers"], *missing, (b"x-request-id", own_id.encode())]
+                message["headers"] = [*message["headers"], *missing, *marks]
             await send(message)
 
         try:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from service.web.wire import Form, Wire
 MAX_BODY = 16 * 1024  # bytes
 BODY_TIMEOUT = 5  # seconds
 _MALFORMED_FORM = "The body must be one form in UTF-8, with each field once."
+_UNREAD = "The body of a request with an Upgrade header is not read; send it without that header."
 
 W = TypeVar("W", bound=Wire)
 F = TypeVar("F", bound=Form)
@@ -96,7 +98,13 @@ async def _body(request: Request[Any]) -> bytes:
                     raise HTTPException(413)
     except TimeoutError:
         raise HTTPException(408) from None
+    if not body and "upgrade" in request.headers and _is_announced(request.headers):  # uvicorn's parser took it away
+        raise MalformedBody(_UNREAD)
     return bytes(body)
+
+
+def _is_announced(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def bearer_token(request: Request[Any]) -> str:

@@ -9,12 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import AuthError
 from service.tokens import AccessClaims
 from service.web.identity import identity_headers
-from service.web.middleware import HEADERS, new_request_id
+from service.web.middleware import HEADERS, OFFER, new_request_id
 from service.web.payload import encode
 from service.web.wire import Verified, VerifiedUser
 
 _HEADERS = [(b"content-type", b"application/json"), *HEADERS]
-_ASKS_FOR_MORE = {b"origin", b"x-request-id"}  # CORS, an id of its own
+_ASKS_FOR_MORE = {b"origin", b"x-request-id", OFFER}  # CORS, an id of its own, the end of the connection
 
 log = logging.getLogger(__name__)
 
