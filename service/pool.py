@@ -94,6 +94,7 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection, for the holder of a place. Lost or left in the middle of something, it is closed."""
+        began = asyncio.get_running_loop().time()
         connection = await self._acquire()
         try:
             yield connection
@@ -108,8 +109,10 @@ class Pool:
             if has_ended:  # amid a transaction
                 raise pymysql.OperationalError(_GONE_AWAY, str(error)) from error
             raise
-        except BaseException:
-            connection.close()  # cancelled; an answer may still be under way
+        except BaseException as error:
+            connection.close()  # an answer may still be under way
+            if isinstance(error, asyncio.CancelledError):  # after a fail-over by address, the others are silent too
+                self._drop_idle(since=began)
             raise
         finally:
             if not connection.closed:
@@ -145,9 +148,10 @@ class Pool:
             raise pymysql.OperationalError(_CANNOT_CONNECT, repr(error)) from error
         return connection
 
-    def _drop_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+    def _drop_idle(self, since: float = float("inf")) -> None:
+        for connection in self._idle:
+            if connection.last_usage < since:
+                connection.close()  # and found closed when its turn comes
 
 
 def _has_ended(connection: Connection) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
+from bench.faults.proxy import Proxy
 from service import pool as connections
 from service.address import DatabaseAddress
 from service.database import Database, Statements
@@ -37,6 +38,33 @@ async def test_the_pool_never_has_more_connections_than_its_size(own_mariadb: Lo
         assert len({row[0] for row in rows if row}) == 3
         row = await opened.fetch_one("select count(*) from information_schema.processlist where user = 'auth'")
         assert row == (3,)
+
+
+async def test_after_a_fail_over_one_statement_finds_out_for_all_connections(mariadb: LocalDatabase) -> None:
+    """By address: nothing is heard any more of those that are open, nor that they have ended; new ones are answered."""
+    async with (
+        Proxy(DatabaseAddress.from_url(mariadb.url).port) as network,
+        pool(mariadb.url, size=5, timeout=1, port=network.port) as opened,
+    ):
+        await asyncio.gather(*(opened.fetch_one("select sleep(0.1)") for _ in range(5)))
+        assert network.freeze() == 5
+        network.thaw()
+        with pytest.raises(Overloaded):
+            await opened.fetch_one("select 1")
+        assert await opened.fetch_one("select 1") == (1,)
+
+
+async def test_a_statement_that_takes_too_long_leaves_the_connections_that_were_used_meanwhile(
+    own_mariadb: LocalDatabase,
+) -> None:
+    async with pool(own_mariadb.url, timeout=0.5) as opened:
+        slow = asyncio.create_task(opened.fetch_one("select sleep(1)"))
+        ids = set()
+        while not slow.done():
+            ids.add(await opened.fetch_one("select connection_id()"))
+        assert isinstance(slow.exception(), Overloaded)
+        ids.add(await opened.fetch_one("select connection_id()"))
+        assert len(ids) == 1
 
 
 async def test_those_that_wait_for_a_connection_are_served_in_their_order(own_mariadb: LocalDatabase) -> None:
