@@ -1,6 +1,7 @@
 """The parts that live as long as the process: built, joined, started and stopped in their order."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
@@ -80,25 +81,29 @@ def lifespan(
         shutdown = Shutdown(settings.shutdown_delay)
         health = Health(reader, revocations, shutdown)
 
+        is_reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()  # by the first question
+
         async def keep_up() -> None:
-            await schema
+            try:
+                await background.require_schema(database)
+            finally:
+                if not is_reached.done():
+                    is_reached.set_result(sys.exception() is None)
             await revocations.follow()
 
-        schema = asyncio.create_task(background.persist(partial(background.require_schema, database)))
         work: list[Callable[[], Awaitable[None]]]
         work = [keep_up, partial(background.purge, sessions), partial(keys.follow, tokens.use)]
         if metrics and settings.metrics_port:
             metrics.set({"hash_queue_limit": settings.hash_queue, "pool_connections_limit": settings.pool_size})
             work.append(partial(background.sample, metrics, health, passwords, database, revocations))
             work.append(partial(metrics.serve, settings.metrics_host, settings.metrics_port))
-        tasks = [schema, *(asyncio.create_task(background.persist(each)) for each in work)]
+        tasks = [asyncio.create_task(background.persist(each)) for each in work]
         try:
             # Before the first request a wrong schema is found, and it is known which sessions have ended; but a
             # database that is down is not waited for.
-            await asyncio.wait({schema}, timeout=0.5)
-            if schema.done():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LONGEST_START):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_START):
+                    if await is_reached:
                         await revocations.known.wait()
             shutdown.install()
             yield {"auth": auth, "account": account, "health": health}

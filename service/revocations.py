@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
+from zlib import crc32
 
 from service.database import Database, Statements
 from service.errors import SessionRevoked, StaleRevocations, Unavailable
@@ -38,7 +39,8 @@ class Revocations:
         self.known = asyncio.Event()  # that the first reading is done, or none is wanted
         self._last = 0  # the last id that is known
         self._marks: deque[tuple[float, int]] = deque()  # when a reading was done, and the last id that it knew of
-        self._unsettled: set[int] = set()  # the ids that are known past the first mark, where others may turn up
+        # What is known past the first mark, where others may turn up: ids, and the CRC-32 of their sessions.
+        self._unsettled: dict[int, int] = {}
 
     def require_live(self, session_id: str) -> None:
         """Raises SessionRevoked when the session is known to have ended, StaleRevocations when too little is known."""
@@ -102,15 +104,16 @@ class Revocations:
         """Learns of the sessions that ended since the last reading. Raises Unavailable.
 
         Where nothing happened, one statement: it counts the rows of the last OVERLAP, since one that was committed late
-        may be before others that are known.
+        may be before others that are known, and sums them up, as a server that took over may have lost the last ones.
         """
         began = time.monotonic()
         if not self._marks:
             self._marks.append((began, await revocations.find_last_before(self._database, OVERLAP)))
             await self._fetch(0)
         _, settled = self._marks[0]
-        newest, count = await revocations.count_between(self._database, settled, self._last)
-        if newest < self._last:  # the table was restored, and counts anew
+        newest, count, checksum = await revocations.sum_up(self._database, settled, self._last)
+        is_another = count == len(self._unsettled) and checksum != sum(self._unsettled.values())
+        if newest < self._last or is_another:  # the table was restored, or lost its end, and counts anew
             self._marks.clear()
             self._unsettled.clear()
             self._last = 0
@@ -130,7 +133,9 @@ class Revocations:
         while rows := await revocations.find_after(self._database, last_id, PAGE):
             last_id = rows[-1].id
             self.add(row.session_id for row in rows)
-            self._unsettled.update(row.id for row in rows if row.id > self._marks[0][1])
+            self._unsettled.update(
+                (row.id, crc32(row.session_id.encode())) for row in rows if row.id > self._marks[0][1]
+            )
             self._last = max(self._last, last_id)
             if len(rows) < PAGE:
                 break
@@ -141,4 +146,4 @@ class Revocations:
         while len(self._marks) > 1 and self._marks[1][0] <= now - OVERLAP:
             self._marks.popleft()
         if self._marks[0] != before:
-            self._unsettled = {each for each in self._unsettled if each > self._marks[0][1]}
+            self._unsettled = {id_: known for id_, known in self._unsettled.items() if id_ > self._marks[0][1]}

@@ -4,18 +4,21 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
 from pymysql.cursors import Cursor
 from uuid_utils.compat import uuid7
 
+from bench.faults.proxy import Proxy
 from service import revocations
 from service.address import DatabaseAddress
 from service.database import Database, Row
 from service.errors import SessionRevoked, StaleRevocations
 from service.localdb import LocalDatabase
 from service.revocations import GRACE, Revocations
+from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
 from tests.server import ISSUER, Server, claims_of, cursor_on
 from tests.test_database import pool
@@ -282,6 +285,20 @@ async def test_a_table_that_was_restored_is_read_from_its_beginning(
     assert is_known(known, "new")
 
 
+async def test_rows_that_were_lost_with_a_server_are_not_taken_for_those_in_their_place(
+    own_mariadb: LocalDatabase, known: Revocations
+) -> None:
+    """The server that took over had not heard of the last ones, and gives their ids to others."""
+    with cursor_on(own_mariadb.url) as sql:
+        revoke(sql, *(f"session-{number}" for number in range(5)))
+        await known.read()
+        sql.execute("delete from revocations where session_id in ('session-3', 'session-4')")
+        sql.execute("alter table revocations auto_increment = 4")
+        revoke(sql, "other-3", "other-4")
+        await known.read()
+    assert all(is_known(known, each) for each in ("session-4", "other-3", "other-4"))
+
+
 async def test_what_ended_long_ago_is_forgotten(known: Revocations, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is held for a life of access tokens at least, for two at most."""
     now = [time.monotonic()]
@@ -295,6 +312,20 @@ async def test_what_ended_long_ago_is_forgotten(known: Revocations, monkeypatch:
     await known.read()
     await known.read()
     assert not is_known(known, "ended")
+
+
+async def test_a_service_that_starts_waits_for_a_database_that_is_slow_to_answer(
+    mariadb: LocalDatabase, start: StartClient, name: str, settings: Settings
+) -> None:
+    """Else it would accept tokens of sessions that ended before its start."""
+    async with start() as client:
+        pair = await log_in(client, name)
+        await log_out(client, pair, name)
+    async with Proxy(settings.database.port) as network:
+        network.freeze()
+        asyncio.get_running_loop().call_later(0.8, network.thaw)
+        async with start(database=replace(settings.database, port=network.port)) as client:
+            assert (await verify(client, pair)).status_code == 401
 
 
 async def test_without_a_database_verify_goes_on_with_what_was_known(

@@ -24,17 +24,20 @@ async def insert(database: Statements, session_ids: Iterable[str], lifetime: int
     await database.execute(statement, lifetime, tuple(session_ids))
 
 
-async def count_between(database: Statements, first_id: int, last_id: int) -> tuple[int, int]:
-    """The last id of all, 0 if there is none, and how many rows are past `first_id` and not past `last_id`."""
+async def sum_up(database: Statements, first_id: int, last_id: int) -> tuple[int, int, int]:
+    """The last id of all, 0 if there is none; of those past `first_id` and not past `last_id` number and checksum.
+
+    The checksum is the sum of the CRC-32 of their sessions.
+    """
     statement = """
-        select (select coalesce(max(id), 0) from revocations), count(*)
+        select (select coalesce(max(id), 0) from revocations), count(*), coalesce(sum(crc32(session_id)), 0)
         from revocations
         where id > %s
           and id <= %s
     """
     row = await database.fetch_one(statement, first_id, last_id)
     assert row is not None
-    return int(row[0]), int(row[1])
+    return int(row[0]), int(row[1]), int(row[2])
 
 
 async def find_after(database: Statements, last_id: int, limit: int) -> list[Revocation]:
