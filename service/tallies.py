@@ -60,7 +60,11 @@ class Tallies:
         stats = await self._ask(lambda: self._limiter.get_window_stats(item, key), patience=LONGEST_WAIT)
         if stats is None:
             return Tally(limit.amount, 0)
-        return Tally(stats.remaining, ceil(stats.reset_time - time.time()))
+        seconds = ceil(stats.reset_time - time.time())
+        if seconds > limit.seconds:  # counted while the clock was ahead
+            await self.forget(limit, subject)
+            return Tally(limit.amount, 0)
+        return Tally(stats.remaining, seconds)
 
     async def add(self, limit: Limit, subject: str) -> None:
         """Counts one; the first begins the time after which all are forgotten."""

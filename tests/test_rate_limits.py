@@ -17,7 +17,7 @@ from service.address import DatabaseAddress
 from service.errors import AuthError, DatabaseUnavailable, InvalidCredentials, TooManyAttempts
 from service.localdb import LocalDatabase
 from service.ratelimits import Limit, RateLimits
-from service.tallies import Tallies
+from service.tallies import Tallies, Tally
 from service.throttle import Throttle
 from tests.conftest import PASSWORD, StartClient
 
@@ -135,6 +135,40 @@ async def test_nothing_is_kept_of_whoever_does_not_guess_any_more() -> None:
 def conditions() -> int:
     """How many there are in this process."""
     return sum(isinstance(thing, asyncio.Condition) for thing in gc.get_objects())
+
+
+async def test_whoever_is_cancelled_while_its_end_is_noted_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The storage is slow to say to somebody else what is left, and the end of the first has to wait for that."""
+    throttle = Throttle(limits(name="1/900"), waiting=10)
+    admitted, over, asked, answer = (asyncio.Event() for _ in range(4))
+    read = Tallies.read
+
+    async def slow(tallies: Tallies, limit: Limit, subject: str) -> Tally:
+        if admitted.is_set():
+            asked.set()
+            await answer.wait()
+        return await read(tallies, limit, subject)
+
+    async def guess() -> None:
+        async with throttle.guess("ada"):
+            admitted.set()
+            await over.wait()
+
+    monkeypatch.setattr(Tallies, "read", slow)
+    first = asyncio.create_task(guess())
+    await admitted.wait()
+    second = asyncio.create_task(guess())
+    await asked.wait()
+    over.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not first.done(), "it waits for the gate"
+    first.cancel()
+    await asyncio.wait([first])
+    answer.set()
+    async with asyncio.timeout(5):
+        await second
+    await throttle.close()
 
 
 async def test_an_attempt_that_the_database_broke_off_neither_counts_nor_forgives() -> None:
@@ -345,6 +379,21 @@ async def test_limits_can_be_switched_off(start: StartClient, name: str, new_nam
         for _ in range(3):
             body = {"username": new_name(), "password": PASSWORD}
             assert (await client.post("/auth/signup", json=body, headers=of("203.0.113.7"))).status_code == 200
+
+
+async def test_failures_of_a_clock_that_was_ahead_hold_no_longer_than_their_limit_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts, limit, now = Tallies(None), Limit(2, 60), time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 6 * 3600)
+    for _ in range(2):
+        await counts.add(limit, "ada")
+    assert await counts.read(limit, "ada") == (0, 60)
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert (await counts.read(limit, "ada")).left == 2
+    await counts.add(limit, "ada")
+    assert await counts.read(limit, "ada") == (1, 60)
+    await counts.close()
 
 
 async def test_memory_forgets_what_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
