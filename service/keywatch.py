@@ -72,6 +72,8 @@ class KeyWatch:
         published = sorted(contents.keys, key=lambda kid: (kid != contents.signing, kid))
         keys = [contents.keys[kid] for kid in published]
         if self._algorithm == "HS256":
+            if not keys and self._state is not None and self.ring.kids:  # no command deletes the last one
+                raise UnusableKey(f"{path}: the keys {', '.join(self.ring.kids)} are gone")
             return KeyRing(self._secrets[0], [*keys, *self._secrets])
         if contents.signing is None:
             raise UnusableKey(f"{path}: no key signs; make one, or let one: mstack-auth keys new | activate")

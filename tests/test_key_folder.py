@@ -404,6 +404,24 @@ def test_an_empty_folder_will_do_for_hs256_only(rotation: KeyRotation) -> None:
         ring_of(rotation)
 
 
+async def test_keys_that_are_all_gone_at_once_are_missed_under_hs256_too(
+    rotation: KeyRotation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a volume is not mounted: their tokens would be refused, and their users logged out."""
+    monkeypatch.setattr(keywatch, "POLL", 0.01)
+    kid = rotation.new("ES256", NOW)
+    watch = KeyWatch("HS256", [SECRET.encode()], rotation.folder.path)
+    async with watching(watch) as rings:
+        away = rotation.folder.path.rename(rotation.folder.path.with_name("away"))
+        rotation.folder.path.mkdir()
+        await until(lambda: "keys_unusable" in caplog.messages)
+        assert len(rings) == 1
+        rotation.folder.path.rmdir()
+        away.rename(rotation.folder.path)
+        other = rotation.new("ES256", NOW)
+        await until(lambda: set(rings[-1].kids) == {kid, other})
+
+
 @asynccontextmanager
 async def watching(watch: KeyWatch) -> AsyncIterator[list[KeyRing]]:
     """Gives the rings that a service would use."""
