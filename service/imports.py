@@ -1,8 +1,10 @@
 """Takes over users, with their password hashes, from another service: a batch at a time, and again where it stopped."""
 
+import errno
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -131,13 +133,23 @@ class _Claims:
 
     def find(self, keys: Iterable[str]) -> dict[str, _Claim]:
         statement = "select key, place, identity from claims where key in (select value from json_each(?))"
-        found = self._file.execute(statement, [msgspec.json.encode(list(keys)).decode()])
-        return {key: _Claim(where, identity) for key, where, identity in found}
+        with _errors_of_the_system():
+            found = self._file.execute(statement, [msgspec.json.encode(list(keys)).decode()])
+            return {key: _Claim(where, identity) for key, where, identity in found}
 
     def keep(self, claims: dict[str, _Claim]) -> None:
         rows = ((key, *claim) for key, claim in claims.items())
-        with self._file:
+        with _errors_of_the_system(), self._file:
             self._file.executemany("insert or ignore into claims values (?, ?, ?)", rows)
+
+
+@contextmanager
+def _errors_of_the_system() -> Iterator[None]:
+    """As of any other file: a disk without room, most likely."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(errno.EIO, str(error), "temporary file") from error
 
 
 def _checked(line: Candidate | Refusal, now: float) -> _Accepted | Refusal:

@@ -55,6 +55,7 @@ class Administrator:
 
     def __init__(self, database_url: str, **settings: str) -> None:
         self.err = ""
+        self.database_url = database_url
         self._settings = {"DATABASE_URL": database_url, "BCRYPT_ROUNDS": "10", **settings}
 
     def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[bytes]":

@@ -476,6 +476,33 @@ def test_ids_may_be_text_and_the_name_of_a_table_anything(
     assert original.fetchall() == ((0,),)
 
 
+def test_an_id_of_the_table_writes_no_line_of_its_own(
+    admin: Administrator, mariadb: LocalDatabase, original: Cursor, tmp_path: Path
+) -> None:
+    """On a terminal or in the report: an id is text that somebody else chose."""
+    url = mariadb.url.removesuffix("auth") + "original"
+    original.execute("create table texts (id varchar(40) primary key, username text, password text)")
+    original.execute("insert into texts values (%s, 'x', 'x')", ("1\nImported: 9999\x1b[2J",))
+    command = ["users", "import", "--from-mysql", url, "--table", "texts"]
+    reason = "no password hash of a scheme that is known; a plain-text password is never stored"
+    said = f"id 1\\nImported: 9999\\u001b[2J: {reason}\n"
+    admin.run(*command, code=1)
+    assert admin.err == said
+    admin.run(*command, "--report", str(tmp_path / "report"), code=1)
+    assert (tmp_path / "report").read_text() == said
+
+
+def test_a_disk_without_room_for_the_names_is_one_line(admin: Administrator, tmp_path: Path) -> None:
+    """Which a source may have any number of; only few of them are held in memory."""
+    lines = "".join(f"{number:06}-{'x' * 57},{HASH}\n" for number in range(24_000))
+    (tmp_path / "users.csv").write_text(HEADER + lines)
+    limited = f"ulimit -f 256; exec {TOOLS}/mstack-auth users import {tmp_path}/users.csv --dry-run"
+    environ = environment(DATABASE_URL=admin.database_url)
+    done = subprocess.run(["bash", "-c", limited], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "Error: temporary file: disk I/O error\n")
+    assert re.fullmatch(r"Would be imported: [1-9]\d*000, .* Not all was read: run it again to go on\.\n", done.stdout)
+
+
 def test_a_table_that_can_not_be_read_is_one_line(
     admin: Administrator, mariadb: LocalDatabase, original: Cursor
 ) -> None:

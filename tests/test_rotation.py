@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from service.database import Database
 from service.errors import DatabaseUnavailable
 from service.localdb import LocalDatabase, free_port
+from service.queries import users
 from service.rotation import LARGEST_BATCH, Rotation, Step
 from tests.server import claims_of, cursor_on
 from tests.test_database import pool
@@ -101,6 +102,9 @@ async def test_a_batch_reads_its_own_rows_where_the_server_takes_the_table_to_be
             before = await status(opened, "Handler_read%")
             assert all(await asyncio.gather(*map(rotation.advance, some)))
             assert await status(opened, "Handler_read%") - before < 500, "half of the table"
+        before = await status(opened, "Handler_read%")
+        assert len(await users.find_by_keys(opened, [key for _, _, key in others[:30]])) == 30
+        assert await status(opened, "Handler_read%") - before < 500, "an import, which asks for a thousand"
 
 
 async def test_more_than_a_batch_holds_are_all_answered(rotation: Rotation, sql: Cursor, user: str) -> None:

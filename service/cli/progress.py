@@ -14,6 +14,7 @@ import msgspec
 
 from service.cli import terminal
 from service.imports import BATCH, Candidate, Import, Refusal, Tally
+from service.logs import printable
 
 SHOWN = 20  # refusals, where no file is named for them
 
@@ -48,7 +49,8 @@ class Report:
             click.echo(f"… and {count - len(self.first)} more; --report FILE has them all", err=True)
 
     def _line(self, refusal: Refusal) -> str:
-        return msgspec.json.encode(refusal).decode() if self.as_json else f"{refusal.where}: {refusal.reason}"
+        text = f"{refusal.where}: {refusal.reason}"
+        return msgspec.json.encode(refusal).decode() if self.as_json else printable(text)
 
 
 def take_all(runner: Runner, source: Source, work: Import, report: Report, *, as_json: bool, dry_run: bool) -> None:

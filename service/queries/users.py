@@ -112,7 +112,7 @@ async def find_by_keys(database: Database, username_keys: Iterable[str]) -> dict
     """The users with these keys, one at least, by their keys."""
     statement = """
         select username_key, id, username, password_hash
-        from users
+        from users force index (users_username_key)
         where username_key in %s
     """
     rows = await database.fetch_all(statement, tuple(username_keys))
