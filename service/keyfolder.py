@@ -109,6 +109,9 @@ class KeyFolder:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
             file.flush()
+            if os.geteuid() == 0:  # by mistake, most likely: the service reads the folder as whoever owns it
+                owner = self.path.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             os.fsync(file.fileno())
         unfinished.rename(self.path / name)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)

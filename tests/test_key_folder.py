@@ -276,6 +276,17 @@ def test_everything_is_for_its_owner_alone(rotation: KeyRotation) -> None:
     assert stat.S_IMODE(rotation.folder.path.stat().st_mode) == 0o700
 
 
+def test_what_root_writes_is_for_the_owner_of_the_folder(rotation: KeyRotation) -> None:
+    """Else a slip of the administrator would take the keys away from the service."""
+    rotation.folder.path.mkdir()
+    if os.geteuid() == 0:
+        os.chown(rotation.folder.path, 12345, 54321)
+    rotation.new("ES256", NOW)
+    owners = {(found.stat().st_uid, found.stat().st_gid) for found in rotation.folder.path.iterdir()}
+    folder = rotation.folder.path.stat()
+    assert owners == {(folder.st_uid, folder.st_gid)}
+
+
 def test_many_hands_at_once_lose_nothing(rotation: KeyRotation) -> None:
     """Each has a folder object of its own, as each process has; 24 keys are made and a third of them retired."""
 
