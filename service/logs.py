@@ -6,7 +6,9 @@
 import json
 import logging
 import logging.config
+import sys
 from contextvars import ContextVar
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,8 @@ def configure(level: str, layout: str) -> None:
     for name, least in levels.items():
         configuration["loggers"].setdefault(name, {})["level"] = least
     configuration["root"]["level"] = level
+    if isinstance(sys.stdout, TextIOWrapper):  # a locale may have no letters for the names of others
+        sys.stdout.reconfigure(encoding="utf-8")
     logging.config.dictConfig(configuration)
 
 

@@ -205,6 +205,19 @@ async def test_what_a_terminal_obeys_or_a_reader_cannot_see_is_escaped(
     assert any(line.get("path") == "/auth/\x9b2J\u202e" for line in lines_of(server))
 
 
+@pytest.mark.parametrize("layout", ["json", "console"])
+async def test_a_name_that_the_locale_has_no_letters_for_is_in_the_log(
+    mariadb: LocalDatabase, tmp_path: Path, layout: str
+) -> None:
+    """Else whoever guesses at such names would leave no trace."""
+    with Server(mariadb.url, tmp_path, LOG_FORMAT=layout, PYTHONIOENCODING="latin-1") as server:
+        async with server.client() as client:
+            await client.post("/auth/login", json={"username": "日本語", "password": PASSWORD})
+    [line] = [line for line in server.log.read_text("utf-8").splitlines() if "login_failed" in line]
+    assert "日本語" in line
+    assert "Traceback" not in server.log.read_text("utf-8")
+
+
 async def test_on_a_console_a_line_is_an_event_with_its_members(mariadb: LocalDatabase, tmp_path: Path) -> None:
     """REQUIREMENTS 63."""
     with Server(mariadb.url, tmp_path, LOG_FORMAT="console") as server:
