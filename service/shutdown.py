@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+
+LONGEST_GOODBYE = 2  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,10 @@ class Shutdown:
         """
         if self._hand_on:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            # Python would wait for threads, one of which may hang at a name server or at a folder.
+            last = threading.Timer(LONGEST_GOODBYE, os._exit, [0])
+            last.daemon = True
+            last.start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         assert self._hand_on

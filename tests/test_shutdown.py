@@ -1,7 +1,9 @@
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 
 from service.localdb import LocalDatabase
 from tests.conftest import PASSWORD, StartClient
+from tests.operators import Operator
 from tests.server import Server
 from tests.test_health import GOOD, readiness, until
 
@@ -89,6 +92,25 @@ async def test_a_second_signal_is_not_delayed(mariadb: LocalDatabase, tmp_path: 
         async with server.client() as client:
             await until(client, shutdown="stopping")
         assert await asyncio.to_thread(server.stop, number) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+async def test_a_thread_that_hangs_does_not_keep_the_process_from_ending(
+    mariadb: LocalDatabase, tmp_path: Path
+) -> None:
+    """A folder of keys on a network that is gone; a pipe that nobody writes to stands for it."""
+    folder = tmp_path / "keys"
+    Operator(folder).run("new")
+    with Server(mariadb.url, tmp_path, JWT_KEYS=str(folder)) as server, ExitStack() as stack:
+        os.mkfifo(folder / "hanging.pem")
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(OSError):  # nobody reads it yet
+                    pipe = os.open(folder / "hanging.pem", os.O_WRONLY | os.O_NONBLOCK)
+                    break
+                await asyncio.sleep(0.01)
+        stack.callback(os.close, pipe)
+        assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
     assert "Traceback" not in server.log.read_text()
 
 
