@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 _SEARCH_PATH = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin"])
@@ -38,8 +39,13 @@ def as_root() -> list[str]:
 
 def serves(pid: int, data: Path) -> bool:
     """Whether this process is a server that runs on this folder. Raises LocalDatabaseError."""
+    option = os.fsencode(f"--datadir={data}")
+    if Path("/proc/self/cmdline").exists():  # where ps need not be installed
+        with suppress(OSError):  # it has ended
+            return option in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return False
     command = [program("ps"), "-wwo", "command=", "-p", str(pid)]
-    return f"--datadir={data}" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return option in subprocess.run(command, capture_output=True, check=False).stdout
 
 
 def install(data: Path, scratch: Path) -> None:
