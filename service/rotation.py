@@ -79,9 +79,10 @@ class Rotation:
         found = await self._read(steps, now)
         due = {step for step in steps if (session := found[step]) and session.generation == step.generation}
         if due:
-            until = now + self._lifetime
             generations = {(step.session_id, step.generation) for step in due}
-            await refresh_tokens.rotate(self._database, generations, now=now, expires_at=until, max_age=self._max_age)
+            await refresh_tokens.rotate(
+                self._database, generations, now=now, lifetime=self._lifetime, max_age=self._max_age
+            )
             # The others keep what was read first: an old token that came together with its successor came in time.
             found |= await self._read(due, now)
         seen = {session.id for session in found.values() if session and session.last_used_at <= now - USE_INTERVAL}

@@ -65,6 +65,24 @@ async def test_expired_sessions_vanish_and_live_ones_stay(
     assert answer.status_code == 200
 
 
+async def test_a_clock_that_is_ahead_deletes_no_session_of_others(
+    start: StartClient,
+    client: httpx.AsyncClient,
+    tokens: dict[str, str],
+    name: str,
+    sql: Cursor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One machine that was started before its clock was put right would log everybody out."""
+    leave_expired(sql, name, 1)
+    monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
+    async with start(clock=lambda: time.time() + 400 * DAY), asyncio.timeout(20):
+        while await count(sql, name) > 1:
+            await asyncio.sleep(0.01)
+    answer = await client.post("/auth/refresh", json={"refreshToken": tokens["refreshToken"]})
+    assert answer.status_code == 200
+
+
 async def test_a_database_that_is_away_does_not_end_the_purge(
     start: StartClient, name: str, sql: Cursor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

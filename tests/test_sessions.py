@@ -255,6 +255,18 @@ async def test_past_the_limit_the_session_used_least_recently_ends(
         assert {each["id"] for each in await sessions_of(client, newest)} == {sid(pairs[0]), sid(pairs[2]), sid(newest)}
 
 
+async def test_a_clock_that_is_behind_ends_no_session_that_it_refreshes(
+    start: StartClient, new_name: Callable[[], str]
+) -> None:
+    """Of a machine that was put back to a snapshot; the others know better."""
+    name = new_name()
+    async with start() as client, start(clock=lambda: time.time() - 400 * 24 * HOUR) as behind:
+        await client.post("/auth/signup", json={"username": name, "password": PASSWORD})
+        pair = await log_in(client, name)
+        assert (await refresh(behind, pair)).status_code == 200
+        assert (await refresh(client, pair)).status_code == 200
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_a_login_past_the_limit_does_not_end_itself_where_a_clock_was_put_back(
     start: StartClient, new_name: Callable[[], str], limit: int

@@ -94,26 +94,27 @@ async def find_of_user(database: Database, user_id: str, *, now: int, limit: int
     return [OpenSession(*row) for row in await database.fetch_all(statement, user_id, moment(now), limit)]
 
 
-async def rotate(
-    database: Database, due: Iterable[tuple[str, int]], *, now: int, expires_at: int, max_age: int
-) -> None:
+async def rotate(database: Database, due: Iterable[tuple[str, int]], *, now: int, lifetime: int, max_age: int) -> None:
     """Moves each session of `due`, one at least, that is still at the generation beside its id to the next.
 
-    They live until `expires_at`, or until they are `max_age` seconds old.
+    They live for another `lifetime` from `now`, or until they are `max_age` seconds old. A clock that is more than a
+    minute behind the database's counts as a minute behind: else it would end what it refreshes.
     """
     statement = """
         update refresh_tokens force index (primary)
         set generation = generation + 1,
             rotated_at = %s,
             last_used_at = %s,
-            expires_at = least(%s, created_at + interval %s second)
+            expires_at = least(
+                greatest(%s, utc_timestamp() - interval 1 minute) + interval %s second,
+                created_at + interval %s second
+            )
         where id in %s
           and (id, generation) in %s
     """
     due = tuple(due)
     session_ids = tuple(session_id for session_id, _ in due)  # MariaDB scans the table for one pair without an id
-    values = (moment(now), moment(now), moment(expires_at), max_age, session_ids, due)
-    await database.execute(statement, *values)
+    await database.execute(statement, *[moment(now)] * 3, lifetime, max_age, session_ids, due)
 
 
 async def note_use(database: Database, session_ids: Iterable[str], now: int) -> None:
@@ -160,10 +161,10 @@ async def delete(database: Statements, session_ids: Iterable[str]) -> None:
 
 
 async def delete_expired(database: Database, now: int, limit: int) -> int:
-    """Deletes up to `limit` expired sessions; returns how many."""
+    """Deletes up to `limit` sessions that have expired `now` and by the database's clock; returns how many."""
     statement = """
         delete from refresh_tokens
-        where expires_at <= %s
+        where expires_at <= least(%s, utc_timestamp())
         limit %s
     """
     return await database.execute(statement, moment(now), limit)
