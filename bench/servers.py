@@ -78,7 +78,7 @@ class Server:
     def _starts(self, port: int) -> bool:
         """False where it ends by itself: most likely somebody took the port first."""
         command = [sys.executable, "-m", "uvicorn", "--factory", self._factory, "--port", str(port), "--no-access-log"]
-        command += ["--no-proxy-headers", *self._options]
+        command += ["--no-proxy-headers", "--http", "service.protocol:HeadOnly", *self._options]
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 command,

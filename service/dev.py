@@ -49,7 +49,7 @@ def main(folder: Path) -> int:
             return migrated.returncode
         _say_where(port)
         options = ["--factory", "service.app:create_app", "--ws", "none", "--reload", "--reload-dir", "service"]
-        options += ["--timeout-graceful-shutdown", "10", "--no-proxy-headers"]
+        options += ["--timeout-graceful-shutdown", "10", "--no-proxy-headers", "--http", "service.protocol:HeadOnly"]
         return _run([tools / "uvicorn", *options], environ)
 
 

@@ -88,7 +88,8 @@ class Server:
         self.log = folder / "service.log"
         self._arguments = arguments
         self._settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "INTROSPECTION_SECRET": CLIENT_SECRET}
-        self._settings |= {"BCRYPT_ROUNDS": "10", "SHUTDOWN_DELAY": "0", "UVICORN_PROXY_HEADERS": "false", **settings}
+        self._settings |= {"UVICORN_PROXY_HEADERS": "false", "UVICORN_HTTP": "service.protocol:HeadOnly"}
+        self._settings |= {"BCRYPT_ROUNDS": "10", "SHUTDOWN_DELAY": "0", **settings}
 
     def __enter__(self) -> Self:
         for _ in range(5):

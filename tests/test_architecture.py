@@ -77,7 +77,7 @@ VENDORS = {
     "precis_i18n": {"usernames"},
     "pythonjsonlogger": {"logs"},
     "uuid_utils": {"administration", "auth", "imports", "sessions"},
-    "uvicorn": {"shutdown"},
+    "uvicorn": {"protocol", "shutdown"},
     "prometheus_client": {"metrics"},
     "limits": {"tallies"},
     "redis": {"tallies"},

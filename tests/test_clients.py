@@ -1,5 +1,6 @@
 """Whose address a request has, when proxies stand in front."""
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def found(peer: str | None, *lines: str) -> str | None:
         ("203.0.113.7", [], "203.0.113.7"),
         ("::1", [], "::1"),
         ("::ffff:203.0.113.7", [], "203.0.113.7"),
+        ("64:ff9b::203.0.113.7", [], "203.0.113.7"),
+        ("64:ff9b:1::203.0.113.7", [], "64:ff9b:1::cb00:7107"),
         ("fe80::1%eth0", [], "fe80::1"),
         (None, [], None),
         ("10.0.0.1", [], "10.0.0.1"),
@@ -134,5 +137,10 @@ def test_uvicorn_is_kept_from_reading_the_header_wherever_we_start_it() -> None:
     """The servers of these tests by the line of the sample, which the tests above would miss."""
     assert "\nUVICORN_PROXY_HEADERS=false\n" in (ROOT / ".env.example").read_text()
     assert "\nEnvironment=UVICORN_PROXY_HEADERS=false\n" in (ROOT / "service/deploy/mstack-auth.service").read_text()
+    assert "\nUVICORN_HTTP=service.protocol:HeadOnly\n" in (ROOT / ".env.example").read_text()
+    unit = (ROOT / "service/deploy/mstack-auth.service").read_text()
+    assert "\nEnvironment=UVICORN_HTTP=service.protocol:HeadOnly\n" in unit
     for path in ("Procfile", "service/dev.py", "bench/servers.py"):
-        assert "--no-proxy-headers" in (ROOT / path).read_text(), path
+        text = (ROOT / path).read_text()
+        assert "--no-proxy-headers" in text, path
+        assert re.search(r"--http\W+service\.protocol:HeadOnly", text), path

@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 import signal
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,7 +23,9 @@ from tests.server import ISSUER, Server, claims_of
 from tests.test_verify import bearer
 
 IDENTITY = ("remote-user", "x-auth-user-id", "x-auth-session")
-SPELLINGS = (*IDENTITY, "remote_user", "x_auth_user_id", "x_auth_session", "x-auth_session", "x-auth_user-id")
+# As an app behind CGI, or one in PHP, may spell them.
+SPELLINGS = [*IDENTITY, "remote_user", "x_auth_user_id", "x_auth_session", "x-auth_session", "x-auth_user-id"]
+SPELLINGS += ["remote.user", "x.auth.user.id", "x-auth.session", "x.auth-user.id"]
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +156,11 @@ def test_nobody_becomes_another_over_http_2_either(guarded: Gateway, entered: di
 def test_the_address_of_a_client_is_what_the_gateway_saw(guarded: Gateway, entered: dict[str, str]) -> None:
     """What the client says of itself reaches neither the app nor the service."""
     lies = [("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-For", "5.6.7.8"), ("Forwarded", "for=1.2.3.4")]
+    lies += [("X_Forwarded_For", "1.2.3.4"), ("X.Forwarded.For", "1.2.3.4")]
     credentials = {"username": entered["name"], "password": PASSWORD}
     with guarded.client() as client:
         answer = client.get("/", headers=[*lies, *bearer(entered["token"]).items()])
-        addresses = [value for name, value in answer.json() if name in {"x-forwarded-for", "forwarded"}]
+        addresses = [value for name, value in answer.json() if re.fullmatch(r"(x.)?forwarded(.for)?", name)]
         assert addresses == ["127.0.0.1"]
         token = client.post("/auth/login", json=credentials, headers=lies).json()["token"]
         sessions = client.get("/auth/sessions", headers=bearer(token)).json()["sessions"]
@@ -204,12 +211,46 @@ def test_the_endpoints_are_reached_and_plain_http_is_sent_to_tls(guarded: Gatewa
     assert plain.headers["Location"].endswith("/auth/verify?x=1")
 
 
-def test_an_offer_of_another_protocol_does_not_reach_the_service(guarded: Gateway, entered: dict[str, str]) -> None:
-    """Which would not read the body: Java's HttpClient offers HTTP/2 wherever it was not told HTTP/1.1."""
+def test_an_offer_of_another_protocol_reaches_neither_service_nor_app(
+    guarded: Gateway, entered: dict[str, str]
+) -> None:
+    """Neither would read the body, on uvicorn: Java's HttpClient offers HTTP/2 wherever it was not told HTTP/1.1."""
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAA"}
     with guarded.client() as client:
         answer = client.post("/auth/refresh", json={"refreshToken": entered["refreshToken"]}, headers=offer)
-    assert answer.status_code == 200, answer.text
+        assert answer.status_code == 200, answer.text
+        answer = client.post("/", content=b"x", headers=offer | bearer(entered["token"]))
+        assert "upgrade" not in dict(answer.json())
+
+
+def test_nobody_gets_a_tunnel(guarded: Gateway, entered: dict[str, str], untouched: None) -> None:
+    """What goes through one passes no gateway any more."""
+    with guarded.client() as client:
+        for target in ("localhost:443", "/page", "/auth/login"):
+            request = client.build_request("CONNECT", "/", headers=bearer(entered["token"]))
+            request.extensions["target"] = target.encode()
+            with suppress(httpx.RemoteProtocolError):  # nginx ends the connection
+                assert client.send(request).status_code in {400, 404, 405}
+
+
+def test_what_stands_behind_a_body_names_nobody(guarded: Gateway, kind: str, entered: dict[str, str]) -> None:
+    """Trailers, which an app on uvicorn takes for headers; HAProxy would pass them on, so it wants a length."""
+    forged = "".join(f"{name}: admin\r\n" for name in IDENTITY).encode()
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {entered['token']}\r\n".encode()
+    context = ssl.create_default_context(cafile=str(guarded.ca))
+    with (
+        socket.create_connection(("127.0.0.1", httpx.URL(guarded.url).port or 0), 10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + forged + b"\r\n")
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 411" if kind == "haproxy" else b"HTTP/1.1 200"), answer
+    assert b"admin" not in answer
+    with guarded.client() as client:  # as ever, and the auth endpoints take it too
+        assert client.post("/", content=b"x", headers=bearer(entered["token"])).status_code == 200
+        refresh = f'{{"refreshToken":"{entered["refreshToken"]}"}}'.encode()
+        headers = {"Content-Type": "application/json"}
+        assert client.post("/auth/refresh", content=iter([refresh]), headers=headers).status_code == 200
 
 
 def test_an_error_of_the_app_is_the_apps_own(guarded: Gateway, entered: dict[str, str]) -> None:

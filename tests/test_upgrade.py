@@ -1,7 +1,8 @@
-"""Requests that offer another protocol, which is not taken (RFC 9110 §7.8).
+"""What stands behind a head or a body, and is neither: uvicorn's parser takes it for a request, or for headers.
 
-uvicorn's parser takes whatever comes behind such a head for that other protocol, and then for a request: behind a proxy
-that passes the offer on, a client could so add requests to those of others, and read their answers.
+Behind a head that offers another protocol (RFC 9110 §7.8), or CONNECT, it expects that protocol, and then takes what
+comes for a request: behind a proxy that passes such a head on, a client could so add requests to those of others, and
+read their answers. What stands behind a chunked body, its trailers (§6.5), it appends to the headers.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from tests.server import Server
 OFFER = (
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAA\r\n"  # Java's HttpClient
 )
+JSON, CHUNKED = b"Content-Type: application/json\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
 HIDDEN = b"GET /livez HTTP/1.1\r\nHost: service\r\n\r\n"
 
 
@@ -51,6 +53,7 @@ async def test_what_comes_behind_an_offer_is_never_a_request(server: Server, tok
         (b"POST /auth/login HTTP/1.1\r\nContent-Type: application/json", b"400"),
         (b"POST /auth/verify HTTP/1.1", b"405"),
         (b"POST /auth/login HTTP/1.1", b"415"),
+        (b"CONNECT /auth/login HTTP/1.1", b"405"),
     ):
         seen = await answers(server, head, HIDDEN)
         assert re.findall(rb"HTTP/1\.1 (\d+)", seen) == [status], head
@@ -67,8 +70,7 @@ async def test_a_body_behind_an_offer_is_refused_and_not_taken_for_none(
     body = b'{"keepCurrent":true}'
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     bearer = b"Authorization: Bearer " + tokens["token"].encode() + b"\r\n"
-    json_ = b"Content-Type: application/json\r\n"
-    head = b"POST /auth/logoutall HTTP/1.1\r\nHost: service\r\n" + bearer + json_ + OFFER
+    head = b"POST /auth/logoutall HTTP/1.1\r\nHost: service\r\n" + bearer + JSON + OFFER
     writer.write(head + framing % (len(body), body))
     seen = await reader.read()
     writer.close()
@@ -89,3 +91,35 @@ async def test_the_other_parser_reads_a_body_behind_an_offer(mariadb: LocalDatab
     with Server(mariadb.url, tmp_path, UVICORN_HTTP="h11") as server:
         seen = await answers(server, head, body, at_once=True)
     assert re.findall(rb"HTTP/1\.1 (\d+)", seen) == [b"200"]
+
+
+async def trailed(server: Server, trailer: bytes) -> tuple[bytes, bool]:
+    """What is answered to a failed login with this trailer, and whether its connection has ended."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    body = b'{"username":"nobody-at-all","password":"guess guess"}'
+    head = b"POST /auth/login HTTP/1.1\r\nHost: service\r\nX-Forwarded-For: 203.0.113.7\r\n" + JSON + CHUNKED
+    try:
+        writer.write(head + b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(body), body, trailer))
+        answer = await reader.readuntil(b"}")
+        writer.write(HIDDEN)
+        more = await asyncio.wait_for(reader.read(9), 10)
+        return answer, not more
+    finally:
+        writer.close()
+
+
+async def test_trailers_are_no_headers(mariadb: LocalDatabase, tmp_path: Path) -> None:
+    """REQUIREMENTS 64: behind those that a proxy has set, a client would say where it comes from."""
+    with Server(mariadb.url, tmp_path, TRUSTED_PROXIES="127.0.0.1") as server:
+        answer, has_ended = await trailed(server, b"X-Forwarded-For: 198.51.100.1\r\nX-Request-ID: mine")
+        assert (answer[:12], has_ended) == (b"HTTP/1.1 401", False)
+        assert b"x-request-id: mine" not in answer
+        await server.logs('"event":"login_failed"')
+    assert "203.0.113.7" in server.log.read_text()
+    assert "198.51.100.1" not in server.log.read_text()
+
+
+async def test_a_trailer_that_ends_the_connection_ends_it(server: Server) -> None:
+    """Else a proxy would give it to somebody else, whom nobody hears any more."""
+    answer, has_ended = await trailed(server, b"Connection: close")
+    assert (answer[:12], has_ended) == (b"HTTP/1.1 401", True)

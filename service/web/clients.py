@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from starlette.types import Scope
 
+_TRANSLATED = IPv6Network("64:ff9b::/96")
 _WITH_PORT = re.compile(r"\[([^\[\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,10 @@ class Clients:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """Without zone, brackets and port; an IPv4-mapped one of IPv6 is one of IPv4 (RFC 4291 §2.5.5.2)."""
+    """Without zone, brackets and port.
+
+    One of IPv4 that is spelt as one of IPv6 is itself, mapped (RFC 4291 §2.5.5.2) or translated (RFC 6052 §2.1).
+    """
     text = text.strip()
     if match := _WITH_PORT.fullmatch(text):
         text = match[1] or match[2] or ""
@@ -58,4 +62,6 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    if isinstance(address, IPv6Address) and address in _TRANSLATED:  # all of IPv4 would be one /64
+        return IPv4Address(int(address) & 0xFFFFFFFF)
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -25,8 +25,8 @@ _HOT = {"/auth/verify", "/livez", "/readyz"}  # asked all the time: a line each 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}  # all others are one series
 _UNMATCHED = "unmatched"  # no such path, or a preflight, which is answered before there is a route
 _MAX_PATH = 64  # characters; a token in a path does not get into the log whole
-# Behind a head that offers another protocol, uvicorn's parser expects that protocol and no body, and takes the body for
-# the next request: where a proxy passes the offer on, others would be given its answer.
+# Behind CONNECT, and a head that offers another protocol, uvicorn's parser expects that protocol and no body, and takes
+# the body for the next request: where a proxy passes such a head on, others would be given the answer.
 OFFER = b"upgrade"
 _LAST_ONE = (b"connection", b"close")
 
@@ -57,7 +57,7 @@ class RequestLog:
         status = 499  # as nginx notes a client that left, of which we hear while its body is read
         own_id = _request_id(scope)
         marks = [(b"x-request-id", own_id.encode())]
-        if any(name == OFFER for name, _ in scope["headers"]):
+        if scope["method"] == "CONNECT" or any(name == OFFER for name, _ in scope["headers"]):
             marks.append(_LAST_ONE)
         logs.request.set({"request_id": own_id, "client": address})
 
