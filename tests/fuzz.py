@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -49,11 +50,17 @@ def each(check: Callable[[Random], None], name: str, numbers: range) -> None:
 
 
 def fuzz_requests_on_a_database(seed: int, numbers: range) -> None:
-    with tempfile.TemporaryDirectory() as folder, local_database(Path(folder) / "mariadb") as database:
-        migrate(database.url)
-        with cursor_on(database.url) as sql:
-            seen = asyncio.run(ask(database.url, sql, seed, numbers))
+    with new_database() as url, cursor_on(url) as sql:
+        seen = asyncio.run(ask(url, sql, seed, numbers))
     sys.stdout.write(json.dumps(seen, sort_keys=True) + "\n")
+
+
+@contextmanager
+def new_database() -> Iterator[str]:
+    """The DATABASE_URL of one with the schema applied."""
+    with tempfile.TemporaryDirectory() as folder, local_database(Path(folder) / "mariadb") as mariadb:
+        migrate(mariadb.url)
+        yield mariadb.url
 
 
 async def ask(url: str, sql: pymysql.cursors.Cursor, seed: int, numbers: range) -> Counter[str]:
@@ -82,7 +89,7 @@ async def ask(url: str, sql: pymysql.cursors.Cursor, seed: int, numbers: range) 
 
 def fuzz_sessions(seed: int, numbers: range) -> None:
     """Games of up to 50 moves; Hypothesis says how to have a lost one again."""
-    with tempfile.TemporaryDirectory() as folder, new_world(Path(folder) / "world") as world:
+    with new_database() as url, new_world(url) as world:
         games = hypothesis.seed(f"{seed} {numbers.start}")(game(world))
         run_state_machine_as_test(games, settings=hypothesis.settings(SETTINGS, max_examples=len(numbers)))
 

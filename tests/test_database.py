@@ -15,8 +15,9 @@ from service import pool as connections
 from service.address import DatabaseAddress
 from service.database import Database, Statements
 from service.errors import DatabaseUnavailable, InvalidCredentials, Overloaded
-from service.localdb import LocalDatabase, local_database
+from service.localdb import LocalDatabase
 from tests.conftest import PASSWORD, StartClient
+from tests.data import a_copy
 from tests.server import cursor_on
 from tests.test_database_faults import as_root
 
@@ -235,9 +236,9 @@ async def test_a_node_that_has_no_majority_is_left_for_another(own_mariadb: Loca
         assert await opened.execute("insert into nodes values (connection_id())") == 1
 
 
-async def test_a_connection_that_the_server_refuses_is_a_database_that_is_away(tmp_path: Path) -> None:
+async def test_a_connection_that_the_server_refuses_is_a_database_that_is_away(new_data: Path, tmp_path: Path) -> None:
     """1203 here, as 1040 would be: too many connections."""
-    with local_database(tmp_path / "db", "--max-user-connections=1") as full:
+    with a_copy(new_data, tmp_path / "db", "--max-user-connections=1") as full:
         async with pool(full.url) as opened:
             with cursor_on(full.url), pytest.raises(DatabaseUnavailable):
                 await opened.fetch_one("select 1")

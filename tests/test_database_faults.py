@@ -16,10 +16,11 @@ import pymysql
 import pytest
 
 from service.address import DatabaseAddress
-from service.localdb import LocalDatabase, local_database
+from service.localdb import LocalDatabase
 from service.mariadb import account
 from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
+from tests.data import a_copy
 from tests.server import Server, migrate
 
 DEADLINE = 1  # seconds a statement may take; login needs two, and a hash
@@ -186,10 +187,9 @@ async def test_a_service_starts_without_its_database_and_uses_it_when_it_comes(
             await until_it_works(client, new_name)
 
 
-async def test_a_service_leaves_when_its_late_database_has_no_schema(
-    tmp_path: Path, new_name: Callable[[], str]
-) -> None:
-    with local_database(tmp_path / "mariadb") as mariadb:
+async def test_a_service_leaves_when_its_late_database_has_no_schema(new_data: Path, tmp_path: Path) -> None:
+    with a_copy(new_data, tmp_path / "mariadb") as mariadb:
+        as_root(mariadb, "drop database auth")  # its start makes an empty one
         mariadb.stop()
         with Server(mariadb.url, tmp_path) as server:
             mariadb.start()

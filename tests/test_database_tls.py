@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
 from bench.servers import environment
 from service.address import DatabaseAddress
 from service.environment import InvalidSetting
-from service.localdb import LocalDatabase, local_database
+from service.localdb import LocalDatabase
 from tests.certificates import Certificates
 from tests.conftest import PASSWORD
-from tests.server import ROOT, TOOLS, Server, migrate
+from tests.data import a_copy
+from tests.server import ROOT, TOOLS, Server
 from tests.test_database_faults import as_root
 from tests.test_readme import README
 
@@ -38,12 +39,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture(scope="module")
-def mariadb_with_tls(authority: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabase]:
+def mariadb_with_tls(
+    new_data: Path, authority: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalDatabase]:
     """A server that proves to be 127.0.0.1, whose account may not be used in plain text."""
     certificate, key = authority.issue("127.0.0.1")
     options = (f"--ssl-ca={authority.ca}", f"--ssl-cert={certificate}", f"--ssl-key={key}")
-    with local_database(tmp_path_factory.mktemp("mariadb-tls"), *options) as mariadb:
-        migrate(mariadb.url)
+    with a_copy(new_data, tmp_path_factory.mktemp("mariadb-tls"), *options) as mariadb:
         as_root(mariadb, "alter user auth@127.0.0.1 require ssl")
         yield mariadb
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import service.dev
 from bench.servers import environment
 from service.dev import _leave, _run
 from service.localdb import STOPS, LocalDatabase, free_port
+from tests.data import copy_data
 from tests.server import ROOT, answers, migrate
 
 CREDENTIALS = {"username": "developer", "password": "correct horse"}
@@ -112,7 +112,7 @@ def test_users_and_secret_stay_between_runs_and_nothing_is_left_running(tmp_path
 
 @pytest.mark.parametrize("tenths", range(4))
 def test_a_stop_while_the_database_starts_leaves_nothing_running(tmp_path: Path, new_data: Path, tenths: int) -> None:
-    shutil.copytree(new_data / "data", tmp_path / "dev" / "mariadb" / "data")
+    copy_data(new_data, tmp_path / "dev" / "mariadb")
     dev = Dev(tmp_path / "dev")
     while not servers_in(tmp_path / "dev"):
         assert dev.process.poll() is None
@@ -194,7 +194,8 @@ def test_a_second_stop_does_not_cut_the_first_one_off() -> None:
         signal.raise_signal(number)
 
 
-def test_an_empty_variable_counts_as_none(tmp_path: Path) -> None:
+def test_an_empty_variable_counts_as_none(new_data: Path, tmp_path: Path) -> None:
+    copy_data(new_data, tmp_path / "dev" / "mariadb")
     dev = Dev(tmp_path / "dev", DATABASE_URL="", JWT_SECRET="")
     dev.wait_for_answer()
     assert dev.stop(signal.SIGINT) == 0

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pymysql
@@ -11,9 +12,10 @@ import pytest
 
 from service import background
 from service.address import DatabaseAddress
-from service.localdb import LocalDatabase, local_database
+from service.localdb import LocalDatabase
 from service.web.routes import ROUTES
 from tests.conftest import PASSWORD, StartClient
+from tests.data import a_copy
 from tests.server import cursor_on, migrate
 from tests.test_database_faults import as_root
 from tests.test_readme import blocks
@@ -31,9 +33,9 @@ class Accounts:
 
 
 @pytest.fixture(scope="module")
-def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
+def accounts(new_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
     """A server on which an administrator did what the README says, and then applied the migrations."""
-    with local_database(tmp_path_factory.mktemp("mariadb")) as mariadb:
+    with a_copy(new_data, tmp_path_factory.mktemp("mariadb")) as mariadb:
         yield prepare(mariadb)
 
 

@@ -10,20 +10,20 @@ import httpx
 import pytest
 
 from service.address import DatabaseAddress
-from service.localdb import LocalDatabase, local_database
+from service.localdb import LocalDatabase
 from service.settings import Settings
 from tests import asgi
 from tests.conftest import PASSWORD, StartClient
+from tests.data import a_copy
 from tests.server import Server, cursor_on, migrate
 
 GOOD = {"database": "ok", "schema": "ok", "revocations": "ok", "shutdown": "ok"}
 
 
 @pytest.fixture(scope="module")
-def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabase]:
+def disturbed(new_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDatabase]:
     """A server with the schema applied, for the tests of this file to disturb; each leaves it as it was."""
-    with local_database(tmp_path_factory.mktemp("disturbed")) as database:
-        migrate(database.url)
+    with a_copy(new_data, tmp_path_factory.mktemp("disturbed")) as database:
         yield database
 
 

@@ -11,7 +11,15 @@ import pytest
 from service import localdb, mariadb
 from service.localdb import LocalDatabase, local_database
 from service.mariadb import LocalDatabaseError
+from tests.data import copy_data
 from tests.server import ROOT, cursor_on
+
+
+@pytest.fixture
+def folder(new_data: Path, tmp_path: Path) -> Path:
+    """One that has been set up."""
+    copy_data(new_data, tmp_path / "db")
+    return tmp_path / "db"
 
 
 def query(database: LocalDatabase, statement: str) -> tuple[tuple[object, ...], ...]:
@@ -20,12 +28,12 @@ def query(database: LocalDatabase, statement: str) -> tuple[tuple[object, ...], 
         return tuple(cursor.fetchall())
 
 
-def test_data_stay_between_runs_and_nobody_else_may_log_in(tmp_path: Path) -> None:
-    with local_database(tmp_path / "db") as database:
+def test_data_stay_between_runs_and_nobody_else_may_log_in(folder: Path) -> None:
+    with local_database(folder) as database:
         query(database, "create table kept (id int)")
         first = database.url
-    with local_database(tmp_path / "db") as database:
-        assert query(database, "show tables") == (("kept",),)
+    with local_database(folder) as database:
+        assert ("kept",) in query(database, "show tables")
         assert database.url != first, "a new password each run"
         for user in ("root", "auth", ""):
             with pytest.raises(pymysql.OperationalError, match="Access denied"):
@@ -39,29 +47,25 @@ def test_the_server_listens_on_the_loopback_address_only(mariadb: LocalDatabase)
     assert query(mariadb, "select @@bind_address") == (("127.0.0.1",),)
 
 
-def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
-    with (
-        local_database(tmp_path / "db"),
-        pytest.raises(LocalDatabaseError, match="another process"),
-        local_database(tmp_path / "db"),
-    ):
+def test_a_folder_belongs_to_one_process_at_a_time(folder: Path) -> None:
+    with local_database(folder), pytest.raises(LocalDatabaseError, match="another process"), local_database(folder):
         pass
 
 
-def test_a_port_that_somebody_else_took_is_not_insisted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_somebody_else_took_is_not_insisted_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         free_port = localdb.free_port
         ports = iter([taken.getsockname()[1], free_port()])
         monkeypatch.setattr(localdb, "free_port", lambda: next(ports))
-        with local_database(tmp_path / "db") as database:
+        with local_database(folder) as database:
             assert database.port != taken.getsockname()[1]
             assert query(database, "select 1") == ((1,),)
 
 
-def test_a_server_that_does_not_start_says_where_its_log_is(tmp_path: Path) -> None:
-    with pytest.raises(LocalDatabaseError, match=r"mariadb\.log"), local_database(tmp_path / "db", "--no-such-option"):
+def test_a_server_that_does_not_start_says_where_its_log_is(folder: Path) -> None:
+    with pytest.raises(LocalDatabaseError, match=r"mariadb\.log"), local_database(folder, "--no-such-option"):
         pass
 
 
@@ -82,45 +86,41 @@ def test_a_set_up_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
-def test_a_folder_may_have_spaces_in_its_name(tmp_path: Path) -> None:
+def test_a_folder_may_have_spaces_in_its_name(new_data: Path, tmp_path: Path) -> None:
+    copy_data(new_data, tmp_path / "with some spaces" / "db")
     with local_database(tmp_path / "with some spaces" / "db") as database:
         assert query(database, "select 1") == ((1,),)
 
 
-def test_a_server_that_outlived_its_killed_owner_is_ended_first(tmp_path: Path) -> None:
+def test_a_server_that_outlived_its_killed_owner_is_ended_first(folder: Path) -> None:
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom service.localdb import local_database\n"
         "with local_database(Path(sys.argv[1])) as d:\n    print(d.pid, flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "db")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
         owner.kill()
     os.kill(pid, 0)
-    with local_database(tmp_path / "db") as database:
+    with local_database(folder) as database:
         assert query(database, "select 1") == ((1,),)
         assert database.pid != pid
 
 
-def test_a_server_that_was_still_starting_when_its_owner_was_killed_is_ended_first(tmp_path: Path) -> None:
-    with local_database(tmp_path / "db"):
-        pass
+def test_a_server_that_was_still_starting_when_its_owner_was_killed_is_ended_first(folder: Path) -> None:
     script = (
         "import os, sys\nfrom pathlib import Path\nfrom service.localdb import LocalDatabase, local_database\n"
         "LocalDatabase._answers = lambda _: os.kill(os.getpid(), 9)\nlocal_database(Path(sys.argv[1])).__enter__()"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "db")], cwd=ROOT, check=False)
-    with local_database(tmp_path / "db") as database:
+    subprocess.run([sys.executable, "-c", script, str(folder)], cwd=ROOT, check=False)
+    with local_database(folder) as database:
         assert query(database, "select 1") == ((1,),)
 
 
-def test_a_stop_at_the_moment_the_server_is_started_ends_it(
-    new_data: Path, tmp_path: Path, interrupted_start: list[int]
-) -> None:
-    shutil.copytree(new_data / "data", tmp_path / "db" / "data")
-    with pytest.raises(KeyboardInterrupt), local_database(tmp_path / "db"):
+def test_a_stop_at_the_moment_the_server_is_started_ends_it(folder: Path, interrupted_start: list[int]) -> None:
+    with pytest.raises(KeyboardInterrupt), local_database(folder):
         pass
     [pid] = interrupted_start
     with pytest.raises(ProcessLookupError):
@@ -146,9 +146,9 @@ def test_a_missing_server_is_one_sentence_that_names_the_package(
         pass
 
 
-def test_a_server_that_ignores_its_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ignores_its_stop_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(localdb, "_STOP_TIMEOUT", 0)
-    with local_database(tmp_path / "db") as database:
+    with local_database(folder) as database:
         pass
     with pytest.raises(ProcessLookupError):
         os.kill(database.pid, 0)

@@ -30,12 +30,12 @@ from hypothesis.stateful import (
 
 from service import revocations
 from service.address import DatabaseAddress
-from service.localdb import local_database
 from service.ratelimits import RateLimits
 from service.settings import KeySettings, Settings
 from tests import asgi
 from tests.asgi import Answer
-from tests.server import ISSUER, SECRET, claims_of, cursor_on, migrate
+from tests.data import a_copy
+from tests.server import ISSUER, SECRET, claims_of, cursor_on
 from tests.session_model import (
     ACCESS,
     INVALID,
@@ -123,11 +123,10 @@ class World:
 
 
 @contextmanager
-def new_world(folder: Path) -> Iterator[World]:
-    """On a MariaDB of its own, whose revocations nobody else may see grow old."""
-    with local_database(folder) as database, pytest.MonkeyPatch.context() as patch:
-        migrate(database.url)
-        world = World(database.url)
+def new_world(url: str) -> Iterator[World]:
+    """On a database of its own, whose revocations nobody else may see grow old."""
+    with pytest.MonkeyPatch.context() as patch:
+        world = World(url)
         passing = SimpleNamespace(monotonic=lambda: time.monotonic() + world.skipped)
         patch.setattr(revocations, "time", passing)  # by it a process forgets
         try:
@@ -409,8 +408,8 @@ def rfc3339(seconds: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with new_world(tmp_path_factory.mktemp("world")) as world:
+def world(new_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with a_copy(new_data, tmp_path_factory.mktemp("world")) as mariadb, new_world(mariadb.url) as world:
         yield world
 
 
