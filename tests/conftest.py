@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import coverage
 import httpx
 import pymysql
 import pytest
 from starlette.types import Receive, Scope, Send
+from uuid_utils.compat import uuid7
 
 from service.address import DatabaseAddress
 from service.app import create_app
@@ -27,6 +29,7 @@ from tests.server import SECRET, Server, TracedServer, cursor_on, migrate
 
 _numbers = itertools.count()
 PASSWORD = "correct horse battery"
+CHEAP_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 StartClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -145,13 +148,30 @@ def new_name() -> Callable[[], str]:
     return lambda: f"user-{next(_numbers)}"
 
 
+def add_user(sql: pymysql.cursors.Cursor, name: str, password_hash: str = CHEAP_HASH) -> str:
+    """Puts a user into the database whose name is in lower case; gives the name."""
+    columns = "id, username, username_key, password_hash, created_at"
+    values = (str(uuid7()), name, name, password_hash)
+    sql.execute(f"insert into users ({columns}) values (%s, %s, %s, %s, utc_timestamp())", values)
+    return name
+
+
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    """PASSWORD's, as the service process would make it."""
+    return bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
+
+
 @pytest.fixture
-async def name(client: httpx.AsyncClient, new_name: Callable[[], str]) -> str:
-    """The name of a user who signed up with PASSWORD."""
-    fresh = new_name()
-    answer = await client.post("/auth/signup", json={"username": fresh, "password": PASSWORD})
-    assert answer.status_code == 200, answer.text
-    return fresh
+def new_user(sql: pymysql.cursors.Cursor, password_hash: str, new_name: Callable[[], str]) -> Callable[[], str]:
+    """Names of users whose password is PASSWORD, as if they had signed up."""
+    return lambda: add_user(sql, new_name(), password_hash)
+
+
+@pytest.fixture
+def name(new_user: Callable[[], str]) -> str:
+    """The name of such a user."""
+    return new_user()
 
 
 @pytest.fixture

@@ -3,19 +3,32 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
 from pymysql.cursors import Cursor
 
 from service.localdb import LocalDatabase
-from tests.conftest import PASSWORD, StartClient
+from tests.conftest import PASSWORD, StartClient, add_user
 from tests.test_database_faults import ask_as_root
 from tests.test_sessions import Pair, is_over, log_in, sessions_of
 from tests.test_verify import bearer
 
 NEW = "another horse battery"
+
+
+@pytest.fixture
+async def client(start: StartClient) -> AsyncIterator[httpx.AsyncClient]:
+    """Of a service with cheap hashing, for many logins."""
+    async with start() as http:
+        yield http
+
+
+@pytest.fixture
+def name(sql: Cursor, new_name: Callable[[], str]) -> str:
+    """Of a user whose hash is as cheap."""
+    return add_user(sql, new_name())
 
 
 async def change(client: httpx.AsyncClient, pair: Pair, current: str = PASSWORD, new: str = NEW) -> httpx.Response:

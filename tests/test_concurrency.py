@@ -27,15 +27,16 @@ def statuses(answers: list[httpx.Response]) -> Counter[int]:
 
 
 async def test_of_30_signups_of_one_name_at_once_one_succeeds(
-    client: httpx.AsyncClient, new_name: Callable[[], str], sql: Cursor
+    start: StartClient, new_name: Callable[[], str], sql: Cursor
 ) -> None:
     """REQUIREMENTS 50."""
     fresh = new_name()
     spellings = [fresh, fresh.upper(), fresh.title()]
-    requests = [
-        client.post("/auth/signup", json={"username": spellings[i % 3], "password": PASSWORD}) for i in range(30)
-    ]
-    answers = await asyncio.gather(*requests)
+    async with start() as client:
+        requests = [
+            client.post("/auth/signup", json={"username": spellings[i % 3], "password": PASSWORD}) for i in range(30)
+        ]
+        answers = await asyncio.gather(*requests)
     assert statuses(answers) == {200: 1, 409: 29}
     sql.execute("select count(*) from users where username_key = %s", fresh)
     assert sql.fetchone() == (1,)

@@ -8,7 +8,7 @@ from pymysql.cursors import Cursor
 
 from service.localdb import LocalDatabase
 from service.ratelimits import RateLimits
-from tests.conftest import PASSWORD, StartClient
+from tests.conftest import PASSWORD, StartClient, add_user
 from tests.server import claims_of, cursor_on
 
 
@@ -67,12 +67,14 @@ async def test_an_unknown_user_takes_as_long_as_a_wrong_password(start: StartCli
 
 @pytest.mark.parametrize("password", ["x" * 73, "x" * 10000, "with\0nul-inside", "é" * 40, "short"])
 async def test_an_unacceptable_password_is_a_wrong_one_for_anybody(
-    client: httpx.AsyncClient, name: str, password: str
+    start: StartClient, sql: Cursor, new_name: Callable[[], str], password: str
 ) -> None:
     """REQUIREMENTS 41."""
-    for username in (name, "nobody-" + name):
-        answer = await client.post("/auth/login", json={"username": username, "password": password})
-        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credentials")
+    name = add_user(sql, new_name())
+    async with start() as client:
+        for username in (name, "nobody-" + name):
+            answer = await client.post("/auth/login", json={"username": username, "password": password})
+            assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credentials")
 
 
 async def test_a_password_that_begins_with_the_right_72_bytes_is_wrong(
@@ -95,12 +97,13 @@ async def test_two_logins_in_one_second_are_two_sessions(client: httpx.AsyncClie
 
 @pytest.mark.parametrize("stored", ["", "$2b$12$short", "plain text", "$1$abc$def", "$2b$10$" + "!" * 53])
 async def test_a_stored_hash_that_cannot_be_read_matches_nothing(
-    client: httpx.AsyncClient, name: str, sql: Cursor, stored: str
+    start: StartClient, new_name: Callable[[], str], sql: Cursor, stored: str
 ) -> None:
-    sql.execute("update users set password_hash = %s where username = %s", (stored, name))
-    for password in (PASSWORD, stored or "x"):
-        answer = await client.post("/auth/login", json={"username": name, "password": password})
-        assert answer.status_code == 401
+    name = add_user(sql, new_name(), stored)
+    async with start() as client:
+        for password in (PASSWORD, stored or "x"):
+            answer = await client.post("/auth/login", json={"username": name, "password": password})
+            assert answer.status_code == 401
 
 
 async def test_a_login_after_the_cost_rose_renews_the_hash(

@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,11 @@ async def test_logins_and_reuse_are_events_with_the_id_of_their_request(mariadb:
 
 
 async def test_security_events_say_who_from_where_and_in_which_request(
-    client: httpx.AsyncClient, server: Server, name: str
+    client: httpx.AsyncClient, server: Server, new_name: Callable[[], str]
 ) -> None:
     """REQUIREMENTS 63."""
+    name = new_name()
+    await client.post("/auth/signup", json={"username": name, "password": conftest.PASSWORD})
 
     async def log_in(password: str) -> tuple[str, dict[str, str]]:
         pair = (await client.post("/auth/login", json={"username": name, "password": password})).json()

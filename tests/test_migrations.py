@@ -4,7 +4,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import bcrypt
 import pytest
 from uuid_utils.compat import uuid7
 
@@ -12,11 +11,10 @@ from bench.servers import environment
 from service.address import DatabaseAddress
 from service.localdb import LocalDatabase
 from service.queries import migrations
-from tests.conftest import PASSWORD, StartClient
+from tests.conftest import CHEAP_HASH, PASSWORD, StartClient
 from tests.server import ISSUER, ROOT, SECRET, TOOLS, cursor_on, migrate
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
-CHEAP_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 
 
 def tables(url: str) -> dict[str, str]:

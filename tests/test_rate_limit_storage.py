@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from service import tallies
 from service.localdb import LocalDatabase
 from service.tallies import RETRY_INTERVAL, TIMEOUT
-from tests.conftest import PASSWORD, StartClient
+from tests.conftest import PASSWORD, StartClient, add_user
 from tests.redisserver import Redis
 from tests.server import Server
 from tests.test_rate_limits import LOOPBACK, at_once, limits, log_in, statuses
@@ -22,6 +23,12 @@ LOST, FOUND = "rate_limit_storage_unavailable", "rate_limit_storage_available"
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a machine that is busy otherwise; whoever asks what a slow Redis does takes it back."""
     monkeypatch.setattr(tallies, "TIMEOUT", 10)
+
+
+@pytest.fixture
+def name(sql: pymysql.cursors.Cursor, new_name: Callable[[], str]) -> str:
+    """Of a user whose hash costs as little as those that the services here make."""
+    return add_user(sql, new_name())
 
 
 @pytest.fixture

@@ -64,18 +64,19 @@ async def test_an_unacceptable_password_is_refused_and_never_cut(
     ],
 )
 async def test_any_other_password_counts_in_full(
-    client: httpx.AsyncClient, new_name: Callable[[], str], password: str
+    start: StartClient, new_name: Callable[[], str], password: str
 ) -> None:
     """REQUIREMENTS 34, 35, 37: 72 bytes, spaces, quotes, controls, either normal form; nothing is trimmed or folded."""
     fresh = new_name()
-    answer = await client.post("/auth/signup", json={"username": fresh, "password": password})
-    assert answer.status_code == 200, answer.text
-    others = {password.strip(), password.swapcase(), unicodedata.normalize("NFC", password)} - {password}
-    for wrong in (password[:-1], password + "x", *others):
-        login = await client.post("/auth/login", json={"username": fresh, "password": wrong})
-        assert login.status_code == 401, wrong
-    login = await client.post("/auth/login", json={"username": fresh, "password": password})
-    assert login.status_code == 200
+    async with start() as client:
+        answer = await client.post("/auth/signup", json={"username": fresh, "password": password})
+        assert answer.status_code == 200, answer.text
+        others = {password.strip(), password.swapcase(), unicodedata.normalize("NFC", password)} - {password}
+        for wrong in (password[:-1], password + "x", *others):
+            login = await client.post("/auth/login", json={"username": fresh, "password": wrong})
+            assert login.status_code == 401, wrong
+        login = await client.post("/auth/login", json={"username": fresh, "password": password})
+        assert login.status_code == 200
 
 
 async def test_a_password_of_the_blocklist_is_refused(start: StartClient, new_name: Callable[[], str]) -> None:
