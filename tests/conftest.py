@@ -30,6 +30,8 @@ from tests.server import SECRET, Server, TracedServer, cursor_on, migrate
 _numbers = itertools.count()
 PASSWORD = "correct horse battery"
 CHEAP_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+# What these alone reach is to be seen in the coverage, which takes a service as long again.
+TRACED = {f"tests.test_{name}" for name in ("hostile_input", "introspection", "revoke", "sessions")}
 StartClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -88,12 +90,29 @@ def own_mariadb(new_data: Path, tmp_path: Path) -> Iterator[LocalDatabase]:
         database.kill()  # nobody reads the data any more
 
 
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest) -> Server:
+    """The service in a process of its own, on a port of its own, which all tests share."""
+    running: Server = request.getfixturevalue("traced_server" if request.module.__name__ in TRACED else "fast_server")
+    return running
+
+
 @pytest.fixture(scope="session")
-def server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The service in a process of its own, on a port of its own."""
-    with TracedServer(mariadb.url, tmp_path_factory.mktemp("server")) as running:
+def fast_server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(mariadb.url, tmp_path_factory.mktemp("server")) as running:
         yield running
-    log = running.log.read_text()
+    assert_undisturbed(running)
+
+
+@pytest.fixture(scope="session")
+def traced_server(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with TracedServer(mariadb.url, tmp_path_factory.mktemp("traced")) as running:
+        yield running
+    assert_undisturbed(running)
+
+
+def assert_undisturbed(server: Server) -> None:
+    log = server.log.read_text()
     for word in ("Traceback", "unhandled_error", "exc_info", '"status":500', "Exception"):
         assert word not in log, "REQUIREMENTS 62, after all that was sent to it"
 

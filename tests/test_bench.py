@@ -12,7 +12,6 @@ import pytest
 
 from bench import servers
 from bench.plan import BOTH
-from bench.servers import environment
 from tests.server import ISSUER, NO_TLS, ROOT, SECRET, Server, untraced
 
 BENCH = [sys.executable, "-m", "bench"]
@@ -79,7 +78,7 @@ def test_an_interrupt_ends_everything_that_was_started(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*BENCH, "--quick", "--only", "isolation"],
         cwd=ROOT,
-        env=environment(TMPDIR=str(tmp_path)),
+        env=untraced(TMPDIR=str(tmp_path)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -18,14 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from bench.servers import environment
 from service.address import DatabaseAddress
 from service.environment import InvalidSetting
 from service.localdb import LocalDatabase
 from tests.certificates import Certificates
 from tests.conftest import PASSWORD
 from tests.data import a_copy
-from tests.server import ROOT, TOOLS, Server
+from tests.server import ROOT, TOOLS, Server, untraced
 from tests.test_database_faults import as_root
 from tests.test_readme import README
 
@@ -65,7 +64,7 @@ def sign_up(server: Server, name: str) -> tuple[int, str | None]:
 
 def yoyo(url: str) -> subprocess.CompletedProcess[str]:
     command = [str(TOOLS / "yoyo"), "list"]
-    env = environment(DATABASE_URL=url)
+    env = untraced(DATABASE_URL=url)
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 

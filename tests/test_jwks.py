@@ -7,11 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.servers import environment
 from service.localdb import LocalDatabase
 from service.settings import KeySettings
 from tests.conftest import StartClient
-from tests.server import ROOT, SECRET, TOOLS, Server
+from tests.server import ROOT, SECRET, TOOLS, Server, untraced
 from tests.signers import ES256, RS256
 
 PATH = "/.well-known/jwks.json"
@@ -87,7 +86,7 @@ def test_the_service_exits_with_one_line_when_nothing_can_sign(
     done = subprocess.run(
         [str(TOOLS / "uvicorn"), "--factory", "service.app:create_app", "--port", "0"],
         cwd=ROOT,
-        env=environment(**settings, JWT_KEYS=str(folder)),
+        env=untraced(**settings, JWT_KEYS=str(folder)),
         capture_output=True,
         text=True,
         timeout=30,

@@ -12,7 +12,7 @@ from service.address import DatabaseAddress
 from service.localdb import LocalDatabase
 from service.queries import migrations
 from tests.conftest import CHEAP_HASH, PASSWORD, StartClient
-from tests.server import ISSUER, ROOT, SECRET, TOOLS, cursor_on, migrate
+from tests.server import ISSUER, ROOT, SECRET, TOOLS, cursor_on, migrate, untraced
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
 
@@ -89,7 +89,7 @@ def test_a_first_apply_that_was_killed_amid_its_own_tables_is_mended_as_the_read
     with cursor_on(own_mariadb.url) as cursor:
         for table in ("_yoyo_log", "_yoyo_migration", "_yoyo_version"):
             cursor.execute(f"drop table {table}" if table in unmade else f"delete from {table}")
-    env = environment(DATABASE_URL=own_mariadb.url)
+    env = untraced(DATABASE_URL=own_mariadb.url)
     apply = [str(TOOLS / "yoyo"), "apply", "--batch"]
     done = subprocess.run(apply, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -104,7 +104,7 @@ def test_a_first_apply_that_was_killed_amid_its_own_tables_is_mended_as_the_read
 def test_five_operators_at_once_make_one_schema(own_mariadb: LocalDatabase) -> None:
     expected = ours(own_mariadb.url)
     migrate(own_mariadb.url, "rollback", "--all")
-    env = environment(DATABASE_URL=own_mariadb.url)
+    env = untraced(DATABASE_URL=own_mariadb.url)
     running = [
         subprocess.Popen(
             [TOOLS / "yoyo", "apply", "--batch"],
