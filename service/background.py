@@ -17,6 +17,7 @@ from service.sessions import Sessions
 
 STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
 PURGE_INTERVAL = 300  # seconds
+RETRY_INTERVAL = 1
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ async def persist(work: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:
             if not isinstance(error, Unavailable):  # which the database has told of
                 log.exception("background_failure")
-            await asyncio.sleep(1)
+            await asyncio.sleep(RETRY_INTERVAL)
 
 
 async def require_schema(database: Database) -> None:

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from service.release import version
 
+RETRY_INTERVAL = 1  # seconds
 # Seconds: a verify takes less than the first, a login a few hashes.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Known from the start, so that an alert sees the first one: a rate needs a value before.
@@ -155,7 +156,7 @@ class Metrics:
                         log.warning("metrics_port_taken", extra={"hint": hint})
                     else:
                         log.warning("metrics_not_served", extra={"detail": str(error)})
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_INTERVAL)
             else:
                 server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a scraper went away
                 return server

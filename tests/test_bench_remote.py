@@ -21,6 +21,7 @@ class Other(BaseHTTPRequestHandler):
     """A service that answers 201 to a signup, and never rotates nor repeats a refresh token."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms
     numbers = itertools.count()
     limited = ""  # the endpoint that answers 429
 

@@ -80,7 +80,9 @@ async def raw(server: Server, head: bytes, connection: bytes = b"close") -> http
         start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
         fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         request = httpx.Request(head.split()[0].decode(), server.url)
-        content = await reader.read()
+        length = int(dict(fields)["content-length"])
+        # Who leaves the connection open has no end to wait for.
+        content = await (reader.read() if connection == b"close" else reader.readexactly(length))
         return httpx.Response(int(start.split()[1]), headers=fields, content=content, request=request)
     finally:
         writer.close()

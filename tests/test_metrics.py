@@ -20,11 +20,12 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import metrics
 from service.environment import InvalidSetting
 from service.localdb import LocalDatabase, free_port
 from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
-from tests.server import ISSUER, ROOT, SECRET, Server, TracedServer, cursor_on
+from tests.server import ISSUER, NO_TLS, ROOT, SECRET, Server, TracedServer, cursor_on
 
 DEPLOY = ROOT / "service" / "deploy"
 REQUESTS = "mstack_auth_request_duration_seconds_count"
@@ -33,7 +34,7 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 
 def series(port: int) -> dict[Series, float]:
     """A scrape: each series, by its name and labels, and its value."""
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).raise_for_status().text
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10, verify=NO_TLS).raise_for_status().text
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
 
@@ -240,8 +241,9 @@ async def test_the_queues_show_who_waits_and_for_how_long(
 
 
 async def test_a_port_that_is_taken_is_told_once_and_asked_for_until_it_is_free(
-    start: StartClient, caplog: pytest.LogCaptureFixture
+    start: StartClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(metrics, "RETRY_INTERVAL", 0.02)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         async with start(metrics_port=port) as client:
@@ -249,7 +251,7 @@ async def test_a_port_that_is_taken_is_told_once_and_asked_for_until_it_is_free(
             async with asyncio.timeout(20):
                 while "metrics_port_taken" not in caplog.text:
                     await asyncio.sleep(0.02)
-            await asyncio.sleep(1.2)  # another attempt
+            await asyncio.sleep(0.2)  # other attempts
             other.close()
             found = await until(port, lambda found: total(found, "mstack_auth_ready") == 1)
     assert caplog.text.count("metrics_port_taken") == 1
@@ -257,14 +259,15 @@ async def test_a_port_that_is_taken_is_told_once_and_asked_for_until_it_is_free(
 
 
 async def test_a_host_that_is_not_ours_is_told_once_and_takes_nothing_else_along(
-    start: StartClient, caplog: pytest.LogCaptureFixture
+    start: StartClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An address for documentation (RFC 5737), which no machine has."""
+    monkeypatch.setattr(metrics, "RETRY_INTERVAL", 0.02)
     async with start(metrics_port=free_port(), metrics_host="203.0.113.1") as client:
         async with asyncio.timeout(20):
             while "metrics_not_served" not in caplog.text:
                 await asyncio.sleep(0.02)
-        await asyncio.sleep(1.2)  # another attempt
+        await asyncio.sleep(0.2)  # other attempts
         assert (await client.get("/readyz")).status_code == 200
     assert caplog.text.count("metrics_not_served") == 1
 

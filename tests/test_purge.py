@@ -87,6 +87,7 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
     start: StartClient, name: str, sql: Cursor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(background, "PURGE_INTERVAL", 0.01)
+    monkeypatch.setattr(background, "RETRY_INTERVAL", 0.01)
     sql.execute("lock tables refresh_tokens write")
     async with start(database_timeout=0.1, pool_size=1), asyncio.timeout(20):
         while [record.message for record in caplog.records].count("database_timeout") < 3:
@@ -97,8 +98,11 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
             await asyncio.sleep(0.01)
 
 
-async def test_work_that_meets_a_bug_is_begun_again_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_work_that_meets_a_bug_is_begun_again_and_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Else sessions would not be purged any more, or ended ones be heard of, and nobody would notice."""
+    monkeypatch.setattr(background, "RETRY_INTERVAL", 0.01)
     failures = iter([ZeroDivisionError("a bug"), DatabaseUnavailable()])
 
     async def work() -> None:

@@ -213,10 +213,12 @@ async def test_a_redis_that_counts_no_more_is_told_once_and_what_it_counted_hold
     start: StartClient,
     name: str,
     new_name: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     refusal: str,
 ) -> None:
     """REQUIREMENTS 43, 66: full, or read-only after a failover, it still answers."""
+    monkeypatch.setattr(tallies, "RETRY_INTERVAL", 0.2)
     caplog.set_level("INFO")
     locked = new_name()
     async with start(limits=limits(name="2/900", rate_limit_storage=redis.url)) as client:
@@ -224,7 +226,7 @@ async def test_a_redis_that_counts_no_more_is_told_once_and_what_it_counted_hold
         redis.ask(*refusal.split())
         for _ in range(3):
             assert await statuses(client, 1, name) == [401]
-            await asyncio.sleep(RETRY_INTERVAL)
+            await asyncio.sleep(tallies.RETRY_INTERVAL)
             assert await statuses(client, 1, locked) == [429]
             await log_in(client, name, PASSWORD)
         assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 0)

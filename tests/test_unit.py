@@ -11,12 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.servers import environment
 from service.background import STARTUP_FAILURE
 from service.localdb import LocalDatabase, free_port
 from tests.conftest import PASSWORD
 from tests.gateways import DEPLOY
-from tests.server import SECRET, TOOLS, answers
+from tests.server import SECRET, TOOLS, answers, untraced
 
 UNIT = "mstack-auth.service"
 # As MemoryDenyWriteExecute and NoNewPrivileges have it; kernels before 6.3 do not know the first (PR_SET_MDWE).
@@ -42,11 +41,11 @@ def command() -> list[str]:
 
 
 def configured(folder: Path, port: int) -> dict[str, str]:
-    """What the unit puts into the environment, with folders of the test's own and another port."""
+    """What the unit puts into the environment, with folders of the test's own, another port, and a stop at once."""
     pairs = [pair.split("=", 1) for line in values("Environment") for pair in shlex.split(line)]
     found = {name: value.replace("%d", str(folder)).replace("%t", str(folder)) for name, value in pairs}
     assert found["UVICORN_PORT"] == "5000"
-    return environment(**{**found, "UVICORN_PORT": str(port), "BCRYPT_ROUNDS": "10"})
+    return untraced(**{**found, "UVICORN_PORT": str(port), "BCRYPT_ROUNDS": "10", "SHUTDOWN_DELAY": "0"})
 
 
 @pytest.fixture
