@@ -29,7 +29,8 @@ def main() -> int:
             url and permitted(url, allow_remote=options.allow_remote) for url in (options.target, options.against)
         )
         if options.target:
-            rows, _ = _show(loaded(options.target, options.only, rounds=rounds, seconds=seconds))
+            run = loaded(options.target, options.only, rounds=rounds, seconds=seconds, quick=options.quick)
+            rows, _ = _show(run)
             return _code(rows)
         return _measure(options, rounds, seconds)
     except AddressRefusedError as error:

@@ -48,7 +48,7 @@ class Plan:
     @property
     def hashing(self) -> int:
         """Seconds of a load that hashes: of the few hashes a second, wrk doesn't count those that its end cuts off."""
-        return (2 if self.quick else 6) * self.seconds
+        return (1 if self.quick else 6) * self.seconds
 
     @property
     def alternations(self) -> int:
@@ -57,7 +57,7 @@ class Plan:
 
     def bcrypt(self) -> RawBcrypt:
         """The limit of a load that hashes on all cores."""
-        return RawBcrypt(len(CORES), self.hashing / 4)
+        return RawBcrypt(len(CORES), self.hashing / 4, int(self.settings["BCRYPT_ROUNDS"]))
 
     def warm_up(self, *sides: Side) -> None:
         """A second of each that does not count, but where a run is quick."""

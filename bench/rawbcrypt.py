@@ -1,4 +1,7 @@
-"""The limit of what hashes, bcrypt itself: python -m bench.rawbcrypt THREADS SECONDS prints verifications a second."""
+"""The limit of what hashes, bcrypt itself: python -m bench.rawbcrypt THREADS SECONDS ROUNDS.
+
+Prints verifications a second.
+"""
 
 import subprocess
 import sys
@@ -16,8 +19,8 @@ from bench.servers import ROOT
 class RawBcrypt:
     """Measures before and after what is done in its `with`, in a process of its own, for so many `seconds` each."""
 
-    def __init__(self, threads: int, seconds: float) -> None:
-        self._command = [sys.executable, "-m", "bench.rawbcrypt", str(threads), str(seconds)]
+    def __init__(self, threads: int, seconds: float, rounds: int) -> None:
+        self._command = [sys.executable, "-m", "bench.rawbcrypt", str(threads), str(seconds), str(rounds)]
         self._rates: list[float] = []
 
     @property
@@ -38,7 +41,7 @@ class RawBcrypt:
         self._rates.append(float(done.stdout))
 
 
-def rate(threads: int, seconds: float, rounds: int = 12) -> float:
+def rate(threads: int, seconds: float, rounds: int) -> float:
     """Verifications a second: what each thread did, in its own time to the end of its last one."""
     stored = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds))
     started = time.perf_counter()
@@ -55,4 +58,4 @@ def rate(threads: int, seconds: float, rounds: int = 12) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{rate(int(sys.argv[1]), float(sys.argv[2]))}\n")
+    sys.stdout.write(f"{rate(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))}\n")

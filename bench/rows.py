@@ -7,7 +7,7 @@ and times of rotation spread, all used within the hour.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,16 +89,17 @@ def delete_expired(url: str) -> None:
 
 
 @contextmanager
-def databases(folder: Path, of: Sequence[int]) -> Iterator[dict[int, str]]:
+def databases(folder: Path, *, quick: bool) -> Iterator[dict[int, str]]:
     """The DATABASE_URL of each size, its pages in memory; filled the first time, kept in `folder` for the next."""
+    options = () if quick else OPTIONS  # to write such a log takes longer than to fill a few tables
     if not folder.exists():
-        with local_database(folder, *OPTIONS) as database:
-            for size in of:
+        with local_database(folder, *options) as database:
+            for size in sizes(quick=quick):
                 _fill(_open(database, size), size)
     # Started anew: a clean stop writes all that has changed, which would else go on while others measure.
-    with local_database(folder, *OPTIONS) as database:
+    with local_database(folder, *options) as database:
         os.sched_setaffinity(database.pid, THEIRS)
-        urls = {size: _open(database, size) for size in of}
+        urls = {size: _open(database, size) for size in sizes(quick=quick)}
         for url in urls.values():
             _read_all(url)
         yield urls

@@ -10,7 +10,7 @@ from bench.loads import LOADS, alone, in_turn
 from bench.operation import operated
 from bench.plan import BOTH, THEIRS, Figure, Plan
 from bench.progress import announced, say
-from bench.remote import Remote
+from bench.remote import USERS, Remote
 from bench.scenarios import SCENARIOS
 from bench.seed import SECRET, seed
 from bench.servers import SERVICE, Server, migrate
@@ -30,11 +30,11 @@ def measured(
             yield from in_turn(scenario, list(figures), *rivals, seconds) if rivals else figures
 
 
-def loaded(target: str, scenarios: Sequence[str], *, rounds: int, seconds: int) -> Iterator[Figure]:
+def loaded(target: str, scenarios: Sequence[str], *, rounds: int, seconds: int, quick: bool) -> Iterator[Figure]:
     """What a running service gives; there is no limit to it. Raises ServiceRefusedError."""
     with tempfile.TemporaryDirectory() as name:
         say(f"signing up and logging in at {target}")
-        with Remote(target, Path(name) / "target") as remote:
+        with Remote(target, Path(name) / "target", users=8 if quick else USERS) as remote:
             for scenario in announced(scenarios, rounds=rounds, guess=3 * seconds + 5):
                 yield from alone(scenario, remote, seconds)
 
@@ -51,11 +51,13 @@ def _plan(seconds: int, *, quick: bool) -> Iterator[Plan]:
         os.sched_setaffinity(database.pid, THEIRS)
         # Some users log in a thousand times, and none of their sessions may end for it.
         roomy = {"HASH_QUEUE": "64", "MAX_SESSIONS": "10000"}
-        settings = {"DATABASE_URL": database.url, "JWT_SECRET": SECRET, **roomy, **operated()}
+        rounds = 10 if quick else 12
+        settings = {"DATABASE_URL": database.url, "JWT_SECRET": SECRET, "BCRYPT_ROUNDS": str(rounds)}
+        settings |= {**roomy, **operated()}
         migrate(database.url)
         folder = Path(name)
         sessions = 6_000 if quick else 60_000  # each turn of those who rotate loses what was under way
-        seed(database.url, folder, users=1000, sessions=sessions)
+        seed(database.url, folder, users=1000, sessions=sessions, rounds=rounds)
         _divide(folder)
         yield Plan(folder, settings, seconds, database.pid, sessions, quick)
 

@@ -26,7 +26,7 @@ SPARE_FILES = 100  # for what else a process has open
 def crowd(plan: Plan) -> Iterator[Figure]:
     """Logins a second of what bcrypt does, while 1,000 clients want in at once; and how soon the others hear a 503."""
     allow_open_files(CLIENTS + SPARE_FILES)
-    seconds = max(6, plan.hashing)  # some logins, on a busy machine too
+    seconds = max(2 if plan.quick else 6, plan.hashing)  # some logins, on a busy machine too
     # uvicorn would close the connections of those that wait for more than five seconds.
     with plan.bcrypt() as limit, Server(SERVICE, BOTH, plan.settings, "--timeout-keep-alive", "60") as service:
         command = [sys.executable, "-m", "bench.crowd", service.url, str(plan.folder / "logins"), str(seconds)]
@@ -60,12 +60,14 @@ def workers(plan: Plan) -> Iterator[Figure]:
             return Side(server.url, mode, file, cores=THEIRS, connections=64, process=server.process.pid)
 
         one, two = (side(count, SERVICE, plan.settings, "verify", access) for count in ("1", "2"))
-        bare_one, bare_two = (side(count, BARE, {}, "fixed") for count in ("1", "2"))
-        plan.compare(one, two, bare_one, bare_two)
+        bare = [] if plan.quick else [side(count, BARE, {}, "fixed") for count in ("1", "2")]
+        plan.compare(one, two, *bare)
     load = two.load.with_failures_of(one.load)
     yield Figure("CPU a verify, two workers", two.cpu, "us", one.cpu, load, at_most=1.1)
-    load = bare_two.load.with_failures_of(bare_one.load)
-    yield Figure("CPU a fixed answer, two workers", bare_two.cpu, "us", bare_one.cpu, load)
+    if bare:
+        bare_one, bare_two = bare
+        load = bare_two.load.with_failures_of(bare_one.load)
+        yield Figure("CPU a fixed answer, two workers", bare_two.cpu, "us", bare_one.cpu, load)
 
 
 def connections(plan: Plan) -> Iterator[Figure]:
@@ -82,8 +84,7 @@ def connections(plan: Plan) -> Iterator[Figure]:
         held(service.url, count) as opened,
     ):
         alone, beside = (Side(each.url, "verify", plan.folder / "access", cores=THEIRS) for each in (empty, service))
-        for side in (alone, beside):
-            side.warm_up()
+        plan.warm_up(alone, beside)
         before = resident_bytes(service.process.pid)
         lost = count - answered(opened, token)
         after = resident_bytes(service.process.pid)
@@ -98,12 +99,12 @@ def connections(plan: Plan) -> Iterator[Figure]:
 def rows(plan: Plan) -> Iterator[Figure]:
     """Refreshes a second among many sessions, of those among 1,000; and what a session takes in the database."""
     few, *many = sizes(quick=plan.quick)
-    with databases(plan.folder / "rows", (few, *many)) as urls, ExitStack() as stack:
+    with databases(plan.folder / "rows", quick=plan.quick) as urls, ExitStack() as stack:
         services = {
             size: stack.enter_context(Server(SERVICE, OURS, {**plan.settings, "DATABASE_URL": url}))
             for size, url in urls.items()
         }
-        for mode, doing, behind in (("stay", "staying", 1), ("rotate", "rotating", 0)):
+        for mode, doing, behind in (("rotate", "rotating", 0), ("stay", "staying", 1))[: 1 if plan.quick else None]:
             sides = {}
             for size, service in services.items():
                 file = plan.folder / f"{mode}-{size}"

@@ -23,12 +23,12 @@ BATCH = 2000
 R = TypeVar("R")
 
 
-def seed(url: str, folder: Path, *, users: int, sessions: int) -> None:
+def seed(url: str, folder: Path, *, users: int, sessions: int, rounds: int = 12) -> None:
     """Writes logins, signups, access and refresh tokens, a line each, to files in `folder`."""
     tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=86400)  # longer than any run
     now = int(time.time())
     moment, until = (datetime.fromtimestamp(t, UTC).replace(tzinfo=None) for t in (now, now + 7 * 86400))
-    stored = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(12)).decode()
+    stored = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds)).decode()
     names = [(str(uuid7()), f"user-{number:05}") for number in range(users)]
     opened = [(str(uuid7()), *names[number % users]) for number in range(sessions)]
     with connect(url) as cursor:
