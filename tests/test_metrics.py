@@ -80,11 +80,12 @@ def listens(pid: int, port: int) -> bool:
     return any(str(link.readlink()) in sockets for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
 
 
-@pytest.fixture
-def lone(mariadb: LocalDatabase, tmp_path: Path) -> Iterator[tuple[Server, int]]:
+@pytest.fixture(scope="module")
+def lone(mariadb: LocalDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
     """One process that hardly logs, and the port of its metrics."""
     port = free_port()
-    with TracedServer(mariadb.url, tmp_path, LOG_LEVEL="CRITICAL", METRICS_PORT=str(port)) as server:
+    folder = tmp_path_factory.mktemp("lone")
+    with TracedServer(mariadb.url, folder, LOG_LEVEL="CRITICAL", METRICS_PORT=str(port)) as server:
         yield server, port
 
 
