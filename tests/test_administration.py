@@ -22,7 +22,7 @@ from service.localdb import LocalDatabase, free_port
 from service.queries import migrations
 from tests.conftest import PASSWORD
 from tests.operators import Administrator
-from tests.server import ROOT, SECRET, TOOLS, Server, claims_of, cursor_on, migrate
+from tests.server import ROOT, SECRET, TOOLS, claims_of, cursor_on, migrate
 
 NEW_PASSWORD = "battery staple horse"
 NOWHERE = "mysql://auth:hidden-word@127.0.0.1:{}/auth"
@@ -398,14 +398,3 @@ def test_a_reader_who_goes_away_is_no_reason_for_a_traceback(admin: Administrato
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
     assert b"Traceback" not in done.stderr
     assert done.returncode == 2
-
-
-async def test_a_revoke_reaches_every_process_of_a_service(
-    admin: Administrator, mariadb: LocalDatabase, tmp_path: Path, name: str, tokens: dict[str, str]
-) -> None:
-    """REQUIREMENTS 29: those too that the session was never seen by."""
-    with Server(mariadb.url, tmp_path) as another:
-        async with another.client() as client:
-            assert await status(client, tokens["token"]) == 200
-            admin.run("sessions", "revoke", "--user", name)
-            await ends_within_the_interval(client, tokens["token"])

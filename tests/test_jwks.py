@@ -67,21 +67,14 @@ async def test_a_page_of_a_listed_origin_may_read_it(start: StartClient) -> None
 
 
 @pytest.mark.parametrize(
-    ("keys", "algorithm", "line"),
-    [
-        ([], "ES256", "no key signs"),
-        (["RS256"], "ES256", "which is for RS256, not ES256"),
-        (["ES256", "RS256"], "RS256", "no key signs"),
-        (None, "RS256", "No such file or directory"),
-        (None, "HS256", "No such file or directory"),
-    ],
+    ("is_there", "algorithm", "line"), [(True, "ES256", "no key signs"), (False, "HS256", "No such file or directory")]
 )
 def test_the_service_exits_with_one_line_when_nothing_can_sign(
-    tmp_path: Path, keys: list[str] | None, algorithm: str, line: str
+    tmp_path: Path, is_there: bool, algorithm: str, line: str
 ) -> None:
     folder = tmp_path / "keys"
-    if keys is not None:
-        put(folder, *keys)
+    if is_there:
+        folder.mkdir()
     settings = {"DATABASE_URL": "mysql://a:b@127.0.0.1:1/c", "JWT_SECRET": SECRET, "JWT_ALGORITHM": algorithm}
     done = subprocess.run(
         [str(TOOLS / "uvicorn"), "--factory", "service.app:create_app", "--port", "0"],

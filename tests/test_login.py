@@ -87,14 +87,6 @@ async def test_a_password_that_begins_with_the_right_72_bytes_is_wrong(
     assert answer.status_code == 401
 
 
-async def test_two_logins_in_one_second_are_two_sessions(client: httpx.AsyncClient, name: str) -> None:
-    """REQUIREMENTS 22, 28."""
-    answers = [await client.post("/auth/login", json={"username": name, "password": PASSWORD}) for _ in range(2)]
-    first, second = (answer.json() for answer in answers)
-    assert first["token"] != second["token"]
-    assert claims_of(first["refreshToken"])["sid"] != claims_of(second["refreshToken"])["sid"]
-
-
 @pytest.mark.parametrize("stored", ["", "$2b$12$short", "plain text", "$1$abc$def", "$2b$10$" + "!" * 53])
 async def test_a_stored_hash_that_cannot_be_read_matches_nothing(
     start: StartClient, new_name: Callable[[], str], sql: Cursor, stored: str

@@ -196,9 +196,6 @@ async def test_a_request_id_is_taken_over_when_it_is_well_formed(client: httpx.A
     answer = await client.get("/auth/verify", headers={"X-Request-ID": "trace-1/span.2"})
     assert answer.headers["X-Request-ID"] == "trace-1/span.2"
     await server.logs('"request_id":"trace-1/span.2"')
-    for bad in ("", "two words", "x" * 129, "é", '"quoted"', "<b>"):
-        answer = await client.get("/auth/verify", headers=[(b"X-Request-ID", bad.encode())])
-        assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
 
 async def test_control_characters_cannot_forge_a_line(client: httpx.AsyncClient, server: Server) -> None:

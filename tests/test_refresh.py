@@ -88,23 +88,6 @@ async def test_a_token_newer_than_its_row_is_refused_and_harms_nothing(
     assert (await refresh(client, tokens["refreshToken"])).status_code == 200
 
 
-async def test_a_client_that_never_reads_the_new_token_notices_nothing(
-    client: httpx.AsyncClient, tokens: dict[str, str]
-) -> None:
-    """What clients of the older service do: they go on with the first refresh token, and log out with it."""
-    first = tokens["refreshToken"]
-    for _ in range(10):
-        answer = await refresh(client, first)
-        assert answer.status_code == 200
-        access = answer.json()["token"]
-        verified = await client.get("/auth/verify", headers={"Authorization": f"Bearer {access}"})
-        assert verified.status_code == 200
-    assert (await client.post("/auth/logout", json={"refreshToken": first})).status_code == 200
-    ended = await refresh(client, first)
-    assert ended.status_code == 401
-    assert ended.json()["error"]
-
-
 async def test_what_is_not_a_refresh_token_is_refused(client: httpx.AsyncClient, tokens: dict[str, str]) -> None:
     """REQUIREMENTS 11, 25."""
     true = tokens["refreshToken"]

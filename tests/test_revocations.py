@@ -128,16 +128,6 @@ async def test_of_1000_logouts_none_is_noticed_late_by_another_process(
     assert seen == [(200, 200, 401)] * ROUNDS
 
 
-async def test_a_session_that_lives_verifies_while_others_end(
-    client: httpx.AsyncClient, other: httpx.AsyncClient, tokens: Pair, name: str
-) -> None:
-    for _ in range(3):
-        await log_out(client, await log_in(client, name), name)
-    await asyncio.sleep(1)
-    assert not await is_over(other, tokens)
-    assert not await is_over(client, tokens)
-
-
 async def test_an_interval_of_zero_leaves_access_tokens_alone(
     start: StartClient, new_name: Callable[[], str], sql: Cursor
 ) -> None:
@@ -151,16 +141,6 @@ async def test_an_interval_of_zero_leaves_access_tokens_alone(
         assert (await refresh(client, pair)).status_code == 401
     sql.execute("select count(*) from revocations where session_id = %s", sid(pair))
     assert sql.fetchone() == (0,)
-
-
-async def test_a_logout_is_noted_once_however_often_it_is_asked_for(
-    client: httpx.AsyncClient, tokens: Pair, sql: Cursor
-) -> None:
-    logout = {"refreshToken": tokens["refreshToken"]}
-    answers = await asyncio.gather(*(client.post("/auth/logout", json=logout) for _ in range(20)))
-    assert {answer.status_code for answer in answers} == {200}
-    sql.execute("select count(*) from revocations where session_id = %s", sid(tokens))
-    assert sql.fetchone() == (1,)
 
 
 async def test_a_new_process_knows_of_what_ended_before_it_started(
