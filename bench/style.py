@@ -51,9 +51,9 @@ def quiet() -> AbstractContextManager[None]:
     )
 
 
-def panels(heights: list[float], *, width: float = 8) -> tuple[Picture, list[Axes]]:
+def panels(heights: list[float]) -> tuple[Picture, list[Axes]]:
     """A picture of panels one below the other, each so many inches high within its title and its scale."""
-    picture = Picture(figsize=(width, sum(heights) + 0.7 * len(heights) + 0.3), layout="constrained")
+    picture = Picture(figsize=(8, sum(heights) + 0.7 * len(heights) + 0.3), layout="constrained")
     axes = picture.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
     return picture, [row[0] for row in axes]
 

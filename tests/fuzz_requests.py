@@ -278,7 +278,7 @@ def judge_refusal(sent: Sent, answer: Answer) -> str:
     refusal = answer.json()
     assert refusal.keys() - {"valid"} == {"error", "code"}
     assert refusal.get("valid", False) is False
-    assert ("valid" in refusal) is (is_at(sent, "/auth/verify") and answer.status == 401)
+    assert ("valid" in refusal) is (sent.path == "/auth/verify" and answer.status == 401)
     assert re.fullmatch(r"[A-Z].*\.", refusal["error"])
     assert not INSIDE.search(answer.body.decode())
     assert (answer.status, refusal["code"]) in CODES
@@ -311,7 +311,3 @@ def judge_success(sent: Sent, answer: Answer, holdings: Holdings) -> None:
         assert json.loads(body)["refreshToken"] in {holdings.refresh, *ISSUED}
     if use in {"login", "account"}:
         assert json.loads(body)["password"] in holdings.passwords
-
-
-def is_at(sent: Sent, path: str) -> bool:
-    return sent.path == path

@@ -125,17 +125,17 @@ class Server:
         options = {"limits": KEPT, **options}
         return httpx.AsyncClient(base_url=self.url, timeout=30, verify=NO_TLS, **options)
 
-    async def logs(self, text: str, *, times: int = 1, seconds: float = 20) -> None:
+    async def logs(self, text: str, *, times: int = 1) -> None:
         """Waits until a text stands in the log, as many times as are asked for."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(20):
             while self.log.read_text().count(text) < times:
                 await asyncio.sleep(0.02)
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and returns the exit code."""
         self.process.send_signal(number)
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(20)
         finally:
             self.process.kill()
             self.process.wait()

@@ -104,8 +104,8 @@ def raw(der: bytes) -> bytes:
     return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
 
 
-def new_rsa(bits: int = 2048) -> Mode:
-    return private_mode(rsa.generate_private_key(public_exponent=65537, key_size=bits))
+def new_rsa() -> Mode:
+    return private_mode(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
 
 def new_ec() -> Mode:

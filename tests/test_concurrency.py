@@ -197,9 +197,7 @@ async def test_hashing_goes_on_where_priorities_may_not_be_lowered(monkeypatch: 
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have a priority of their own only on Linux")
-async def test_hashing_threads_have_lower_priority_than_the_rest(
-    client: httpx.AsyncClient, tokens: dict[str, str], server: Server
-) -> None:
+async def test_hashing_threads_have_lower_priority_than_the_rest(tokens: dict[str, str], server: Server) -> None:
     """A login storm must not stand in the way of verify."""
     threads = Path(f"/proc/{server.process.pid}/task")
     nice = {int(thread.name): os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads.iterdir()}

@@ -178,9 +178,9 @@ async def test_of_duplicate_members_the_last_one_counts(client: httpx.AsyncClien
         assert answer.status_code == status
 
 
-async def chunks(content: bytes, size: int = 5000) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), size):
-        yield content[start : start + size]
+async def chunks(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), 5000):
+        yield content[start : start + 5000]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -26,7 +26,7 @@ from tests.operators import Administrator
 from tests.server import ROOT, TOOLS, cursor_on
 from tests.test_database_faults import as_root, ask_as_root
 
-HASH, OTHER_HASH = foreign_hashes(PASSWORD)["bcrypt 2b"], foreign_hashes(PASSWORD)["bcrypt 2b"]
+HASH = foreign_hashes(PASSWORD)["bcrypt 2b"]
 HEADER = "username,password_hash\n"
 NO_USERNAME = (
     "A username consists of letters and digits of one writing direction and ASCII's punctuation and symbols,"

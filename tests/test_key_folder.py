@@ -39,12 +39,12 @@ def put(rotation: KeyRotation, *modes: Mode) -> None:
         (rotation.folder.path / f"own-{mode.key.kid}.pem").write_bytes(mode.pem)
 
 
-def states(rotation: KeyRotation, now: int = NOW) -> dict[str, str]:
-    return {listed.kid: listed.state for listed in rotation.list(now)}
+def states(rotation: KeyRotation) -> dict[str, str]:
+    return {listed.kid: listed.state for listed in rotation.list(NOW)}
 
 
-def one(rotation: KeyRotation, kid: str, now: int = NOW) -> Listed:
-    [found] = [listed for listed in rotation.list(now) if listed.kid == kid]
+def one(rotation: KeyRotation, kid: str) -> Listed:
+    [found] = [listed for listed in rotation.list(NOW) if listed.kid == kid]
     return found
 
 

@@ -160,13 +160,13 @@ async def known(own_mariadb: LocalDatabase) -> AsyncIterator[Revocations]:
         yield Revocations(database, interval=1, lifetime=300)
 
 
-def revoke(sql: Cursor, *sessions: str, seconds: int = 300 + GRACE) -> None:
+def revoke(sql: Cursor, *sessions: str) -> None:
     sql.executemany(
         """
         insert into revocations (session_id, created_at, expires_at)
         values (%s, utc_timestamp(6), utc_timestamp(6) + interval %s second)
         """,
-        [(session, seconds) for session in sessions],
+        [(session, 300 + GRACE) for session in sessions],
     )
 
 
@@ -329,9 +329,7 @@ async def test_without_a_database_verify_goes_on_with_what_was_known(
     assert [record.message for record in caplog.records].count("revocations_unread") == 1
 
 
-async def test_a_maximum_age_makes_verify_refuse_to_guess(
-    own_mariadb: LocalDatabase, start: StartClient, new_name: Callable[[], str]
-) -> None:
+async def test_a_maximum_age_makes_verify_refuse_to_guess(own_mariadb: LocalDatabase, start: StartClient) -> None:
     """It fails closed, with a 503: nobody is logged out."""
     address = DatabaseAddress.from_url(own_mariadb.url)
     async with start(database=address, database_timeout=0.2, revocation_max_age=2) as client:
