@@ -22,7 +22,8 @@ T = TypeVar("T")
 _DUPLICATE_KEY = 1062
 _NO_SUCH_TABLE = 1146
 _LOCK_WAIT_TIMEOUT = 1205
-_DEADLOCKS = {1213, 1467}  # of rows, and of the counter that numbers them
+# Of rows, and of the counter that numbers them; of a snapshot whose row has changed; with another node, at the commit.
+_DEADLOCKS = {1213, 1467, 1020, 3101}
 _MOST_DEADLOCKS = 5  # after which there is another attempt
 _PAUSE = 0.01  # seconds, at most, before it; each time twice as long
 
@@ -73,6 +74,10 @@ class Database(Statements):
     def in_use(self) -> int:
         """How many connections statements and transactions hold."""
         return self._pool.in_use
+
+    def reconnect(self) -> None:
+        """Gives the next statements new connections, which may reach another server."""
+        self._pool.drop_idle()
 
     async def close(self) -> None:
         """Says goodbye to the server, for a second at most."""

@@ -54,6 +54,7 @@ def lifespan(
             interval=settings.revocation_interval,
             lifetime=settings.jwt_expiry,
             max_age=settings.revocation_max_age,
+            beside=database,
         )
         sessions = Sessions(
             database=database,

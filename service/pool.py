@@ -101,7 +101,7 @@ class Pool:
         except pymysql.MySQLError as error:
             if is_lost(error):
                 connection.close()
-                self._drop_idle()  # most likely they are lost too, and there is one more attempt at most
+                self.drop_idle()  # most likely they are lost too, and there is one more attempt at most
             raise
         except RuntimeError as error:
             has_ended = _has_ended(connection)
@@ -112,7 +112,7 @@ class Pool:
         except BaseException as error:
             connection.close()  # an answer may still be under way
             if isinstance(error, asyncio.CancelledError):  # after a fail-over by address, the others are silent too
-                self._drop_idle(since=began)
+                self.drop_idle(since=began)
             raise
         finally:
             if not connection.closed:
@@ -128,7 +128,7 @@ class Pool:
                         connection.close()
                     else:
                         await connection.ensure_closed()
-        self._drop_idle()
+        self.drop_idle()
 
     async def _acquire(self) -> Connection:
         while self._idle:
@@ -148,10 +148,10 @@ class Pool:
             raise pymysql.OperationalError(_CANNOT_CONNECT, repr(error)) from error
         return connection
 
-    def _drop_idle(self, since: float = float("inf")) -> None:
-        for connection in self._idle:
-            if connection.last_usage < since:
-                connection.close()  # and found closed when its turn comes
+    def drop_idle(self, since: float = float("inf")) -> None:
+        """Closes the connections that nobody has and that were not used since."""
+        for connection in (each for each in self._idle if each.last_usage < since):
+            connection.close()  # and found closed when its turn comes
 
 
 def _has_ended(connection: Connection) -> bool:

@@ -22,11 +22,21 @@ class Revocations:
     """Every process reads them twice in an `interval`, so that each knows of an end before one has passed. 0 is never.
 
     `lifetime` is that of an access token, after which nobody need know any more. `max_age` is how old the knowledge
-    may be; without one, the last is used for as long as the database is away. All are seconds.
+    may be; without one, the last is used for as long as the database is away. All are seconds. `beside` has other
+    connections to the same server.
     """
 
-    def __init__(self, database: Database, *, interval: float, lifetime: int, max_age: float | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        interval: float,
+        lifetime: int,
+        max_age: float | None = None,
+        beside: Database | None = None,
+    ) -> None:
         self._database = database
+        self._beside = beside
         self._interval = interval
         self.lifetime = lifetime + GRACE  # of what must be known about an end
         self._max_age = max_age
@@ -111,17 +121,20 @@ class Revocations:
             self._marks.append((began, await revocations.find_last_before(self._database, OVERLAP)))
             await self._fetch(0)
         _, settled = self._marks[0]
-        newest, count, checksum = await revocations.sum_up(self._database, settled, self._last)
-        is_another = count == len(self._unsettled) and checksum != sum(self._unsettled.values())
-        if newest < self._last or is_another:  # the table was restored, or lost its end, and counts anew
+        found = await revocations.sum_up(self._database, settled, self._last)
+        if found.is_read_only:  # another server may have taken over, and who only reads would never notice
+            for each in filter(None, (self._database, self._beside)):
+                each.reconnect()
+        is_another = found.rows == len(self._unsettled) and found.checksum != sum(self._unsettled.values())
+        if found.last_id < self._last or is_another:  # the table was restored, or lost its end, and counts anew
             self._marks.clear()
             self._unsettled.clear()
             self._last = 0
             await self.read()
             return
-        if count != len(self._unsettled):
+        if found.rows != len(self._unsettled):
             await self._fetch(settled)
-        elif newest > self._last:
+        elif found.last_id > self._last:
             await self._fetch(self._last)
         self._settle(time.monotonic())
         self._read_at = began

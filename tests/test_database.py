@@ -192,7 +192,8 @@ async def test_nothing_goes_on_waiting_for_a_lock_after_the_deadline(own_mariadb
 
 
 @pytest.mark.parametrize(
-    ("number", "failures", "status"), [(1213, 5, 200), (1467, 5, 200), (1213, 6, 503), (1205, 1, 200), (1205, 2, 503)]
+    ("number", "failures", "status"),
+    [(1213, 5, 200), (1467, 5, 200), (1020, 5, 200), (3101, 5, 200), (1213, 6, 503), (1205, 1, 200), (1205, 2, 503)],
 )
 async def test_a_deadlock_is_tried_again_a_few_times_and_a_lock_timeout_once(
     own_mariadb: LocalDatabase, start: StartClient, new_name: Callable[[], str], number: int, failures: int, status: int

@@ -22,6 +22,7 @@ from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
 from tests.server import ISSUER, Server, claims_of, cursor_on
 from tests.test_database import pool
+from tests.test_database_faults import as_root, connections_of
 from tests.test_sessions import Pair, is_over, log_in, refresh, sid, verify
 from tests.test_verify import bearer
 
@@ -278,6 +279,21 @@ async def test_rows_that_were_lost_with_a_server_are_not_taken_for_those_in_thei
         revoke(sql, "other-3", "other-4")
         await known.read()
     assert all(is_known(known, each) for each in ("session-4", "other-3", "other-4"))
+
+
+async def test_a_server_that_takes_no_writes_any_more_is_left(own_mariadb: LocalDatabase) -> None:
+    """After a switch-over it stays up behind open connections, and nobody tells it who logs out."""
+    async with pool(own_mariadb.url, size=1) as reader, pool(own_mariadb.url, size=1) as other:
+        known = Revocations(reader, interval=1, lifetime=300, beside=other)
+        await asyncio.gather(known.read(), other.fetch_one("select 1"))
+        before = connections_of(own_mariadb)
+        assert len(before) == 2
+        await asyncio.gather(known.read(), other.fetch_one("select 1"))
+        assert connections_of(own_mariadb) == before
+        as_root(own_mariadb, "set global read_only = 1")
+        await known.read()
+        await asyncio.gather(known.read(), other.fetch_one("select 1"))
+        assert not before & connections_of(own_mariadb)
 
 
 async def test_what_ended_long_ago_is_forgotten(known: Revocations, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,20 +24,32 @@ async def insert(database: Statements, session_ids: Iterable[str], lifetime: int
     await database.execute(statement, lifetime, tuple(session_ids))
 
 
-async def sum_up(database: Statements, first_id: int, last_id: int) -> tuple[int, int, int]:
-    """The last id of all, 0 if there is none; of those past `first_id` and not past `last_id` number and checksum.
+class Summary(NamedTuple):
+    """The last id of all, 0 if there is none; of some rows, how many they are and the sum of their sessions' CRC-32.
 
-    The checksum is the sum of the CRC-32 of their sessions.
+    `is_read_only` says that the server is one which takes no writes.
     """
+
+    last_id: int
+    rows: int
+    checksum: int
+    is_read_only: bool
+
+
+async def sum_up(database: Statements, first_id: int, last_id: int) -> Summary:
+    """Of the rows past `first_id` and not past `last_id`."""
     statement = """
-        select (select coalesce(max(id), 0) from revocations), count(*), coalesce(sum(crc32(session_id)), 0)
+        select (select coalesce(max(id), 0) from revocations),
+               count(*),
+               coalesce(sum(crc32(session_id)), 0),
+               @@global.read_only
         from revocations
         where id > %s
           and id <= %s
     """
     row = await database.fetch_one(statement, first_id, last_id)
     assert row is not None
-    return int(row[0]), int(row[1]), int(row[2])
+    return Summary(int(row[0]), int(row[1]), int(row[2]), row[3] not in {0, "OFF"})
 
 
 async def find_after(database: Statements, last_id: int, limit: int) -> list[Revocation]:
