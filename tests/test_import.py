@@ -23,7 +23,7 @@ from tests import newcomers
 from tests.conftest import PASSWORD
 from tests.newcomers import foreign_hashes
 from tests.operators import Administrator
-from tests.server import ROOT, TOOLS, cursor_on
+from tests.server import ROOT, TOOLS, cursor_on, untraced
 from tests.test_database_faults import as_root, ask_as_root
 
 HASH = foreign_hashes(PASSWORD)["bcrypt 2b"]
@@ -497,7 +497,7 @@ def test_a_disk_without_room_for_the_names_is_one_line(admin: Administrator, tmp
     lines = "".join(f"{number:06}-{'x' * 57},{HASH}\n" for number in range(24_000))
     (tmp_path / "users.csv").write_text(HEADER + lines)
     limited = f"ulimit -f 256; exec {TOOLS}/mstack-auth users import {tmp_path}/users.csv --dry-run"
-    environ = environment(DATABASE_URL=admin.database_url)
+    environ = untraced(DATABASE_URL=admin.database_url)
     done = subprocess.run(["bash", "-c", limited], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "Error: temporary file: disk I/O error\n")
     assert re.fullmatch(r"Would be imported: [1-9]\d*000, .* Not all was read: run it again to go on\.\n", done.stdout)

@@ -15,7 +15,7 @@ import pytest
 
 from service.localdb import LocalDatabase
 from tests.conftest import PASSWORD
-from tests.server import Server
+from tests.server import Server, TracedServer
 
 OFFER = (
     b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAA\r\n"  # Java's HttpClient
@@ -110,7 +110,7 @@ async def trailed(server: Server, trailer: bytes) -> tuple[bytes, bool]:
 
 async def test_trailers_are_no_headers(mariadb: LocalDatabase, tmp_path: Path) -> None:
     """REQUIREMENTS 64: behind those that a proxy has set, a client would say where it comes from."""
-    with Server(mariadb.url, tmp_path, TRUSTED_PROXIES="127.0.0.1") as server:
+    with TracedServer(mariadb.url, tmp_path, TRUSTED_PROXIES="127.0.0.1") as server:
         answer, has_ended = await trailed(server, b"X-Forwarded-For: 198.51.100.1\r\nX-Request-ID: mine")
         assert (answer[:12], has_ended) == (b"HTTP/1.1 401", False)
         assert b"x-request-id: mine" not in answer
