@@ -31,7 +31,7 @@ _numbers = itertools.count()
 PASSWORD = "correct horse battery"
 CHEAP_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 # What these alone reach is to be seen in the coverage, which takes a service as long again.
-TRACED = {f"tests.test_{name}" for name in ("hostile_input", "introspection", "revoke", "sessions", "upgrade")}
+TRACED = {f"tests.test_{name}" for name in ("framing", "hostile_input", "introspection", "revoke", "sessions")}
 StartClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
