@@ -14,7 +14,6 @@ from service.queries.users import User
 from service.revocations import Revocations
 
 BATCH = 500  # sessions in one statement
-LONGEST_LOGIN = 5  # seconds that logins at once may lie apart
 PAUSE = 0.1  # seconds after a batch of the purge: others have the database too
 
 Also = Callable[[Statements, User | None], Awaitable[None]]
@@ -61,12 +60,7 @@ class Sessions:
         if not await refresh_tokens.insert(self.database, session, password_hash=user.password_hash, **said):
             return None
         # All logins at once see one order, and so end the same ones: none spares its own.
-        found = await self._of_user(user.id, self.limit + BATCH)
-        if session.id in [other.id for other in found[self.limit :]] and found[0].last_used_at > now + LONGEST_LOGIN:
-            # Used last by a clock that was put back since, or by that of another machine; but this login came after it.
-            await refresh_tokens.note_use(self.database, [session.id], found[0].last_used_at + 1)
-            found = await self._of_user(user.id, self.limit + BATCH)
-        if surplus := found[self.limit :]:
+        if surplus := (await self._of_user(user.id, self.limit + BATCH))[self.limit :]:
             await self.end(user.id, [other.id for other in surplus])
         return session
 

@@ -267,23 +267,6 @@ async def test_a_clock_that_is_behind_ends_no_session_that_it_refreshes(
         assert (await refresh(client, pair)).status_code == 200
 
 
-@pytest.mark.parametrize("limit", [1, 3])
-async def test_a_login_past_the_limit_does_not_end_itself_where_a_clock_was_put_back(
-    start: StartClient, new_name: Callable[[], str], limit: int
-) -> None:
-    """Or another machine's is ahead: the sessions opened by that clock were used last, by their times."""
-    now, name = [time.time()], new_name()
-    async with start(clock=lambda: now[0], max_sessions=limit) as client:
-        await client.post("/auth/signup", json={"username": name, "password": PASSWORD})
-        ahead = [await log_in(client, name) for _ in range(limit)]
-        now[0] -= 120
-        for number in range(limit):
-            pair = await log_in(client, name)
-            assert (await verify(client, pair)).status_code == 200
-            assert len(await sessions_of(client, pair)) == limit
-            assert await is_over(client, ahead[number]), "of those used last, the oldest"
-
-
 async def test_many_logins_at_once_leave_as_many_sessions_as_the_limit_says(
     start: StartClient, new_name: Callable[[], str]
 ) -> None:
