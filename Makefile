@@ -12,14 +12,13 @@ dev: .venv/installed
 	@$(if $(DATABASE_URL),,.ci/provision mariadb)
 	@exec $(BIN)/python -m service.dev
 
-# Three at once on two cores: two would spend a third of their time waiting.
 test: .venv/installed .venv/node/jose-5.10.0
 	@.ci/provision mariadb chromium wrk promtool redis nginx caddy haproxy systemd dump
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 

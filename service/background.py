@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import random
+import sys
 from collections.abc import Awaitable, Callable
 
 from service.database import Database
@@ -40,6 +41,16 @@ async def require_schema(database: Database) -> None:
         log.critical("schema_outdated", extra={"missing": missing, "hint": "run: yoyo apply --batch"})
         # An exception would pass through lifespan and event loop, and each would print a traceback of its own.
         os._exit(STARTUP_FAILURE)
+
+
+async def keep_up(database: Database, revocations: Revocations, is_reached: "asyncio.Future[bool]") -> None:
+    """Requires the schema, and then reads for ever which sessions have ended; notes how the first question ended."""
+    try:
+        await require_schema(database)
+    finally:
+        if not is_reached.done():
+            is_reached.set_result(sys.exception() is None)
+    await revocations.follow()
 
 
 async def sample(

@@ -77,7 +77,7 @@ class Database(Statements):
 
     def reconnect(self) -> None:
         """Gives the next statements new connections, which may reach another server."""
-        self._pool.drop_idle()
+        self._pool.drop()
 
     async def close(self) -> None:
         """Says goodbye to the server, for a second at most."""

@@ -85,6 +85,12 @@ class KeyFolder:
         missing = frozenset({*entries, *([signing] if signing else [])}) - frozenset(keys)
         return Contents(keys=keys, files=files, entries=entries, signing=signing, missing=missing)
 
+    def make(self) -> None:
+        """Makes the folder where there is none, for whoever owns the one that it is in."""
+        if not self.path.is_dir():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _leave_to(self.path.parent, self.path)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps other writers out, in this process and in others; readers need no lock. Raises UnusableKey."""
@@ -109,9 +115,7 @@ class KeyFolder:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
             file.flush()
-            if os.geteuid() == 0:  # by mistake, most likely: the service reads the folder as whoever owns it
-                owner = self.path.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            _leave_to(self.path, file.fileno())
             os.fsync(file.fileno())
         unfinished.rename(self.path / name)
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -132,6 +136,13 @@ class KeyFolder:
             yield
         except OSError as error:
             raise UnusableKey(f"{error.filename or self.path}: {error.strerror}") from None
+
+
+def _leave_to(owned: Path, target: Path | int) -> None:
+    """What root makes, by mistake most likely: the service reads it as whoever owns the folder."""
+    if os.geteuid() == 0:
+        owner = owned.stat()
+        os.chown(target, owner.st_uid, owner.st_gid)
 
 
 def _is_pem(name: str) -> bool:

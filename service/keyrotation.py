@@ -53,7 +53,7 @@ class KeyRotation:
 
     def new(self, algorithm: str, now: int) -> str:
         """Makes and publishes a key and returns its kid. The first one of a folder signs at once."""
-        self.folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.make()
         with self.folder.locked():
             contents = self.folder.read()
             record = _recorded(contents, now)

@@ -1,7 +1,6 @@
 """The parts that live as long as the process: built, joined, started and stopped in their order."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
@@ -25,7 +24,7 @@ from service.throttle import Throttle
 from service.tokens import Tokens
 from service.web.state import State
 
-LONGEST_START = 30  # seconds
+LONGEST_START, LONGEST_SILENCE = 30, 3  # seconds for a database that answers, and for one that does not
 
 
 def lifespan(
@@ -82,18 +81,10 @@ def lifespan(
         shutdown = Shutdown(settings.shutdown_delay)
         health = Health(reader, revocations, shutdown)
 
-        is_reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()  # by the first question
-
-        async def keep_up() -> None:
-            try:
-                await background.require_schema(database)
-            finally:
-                if not is_reached.done():
-                    is_reached.set_result(sys.exception() is None)
-            await revocations.follow()
-
+        is_reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         work: list[Callable[[], Awaitable[None]]]
-        work = [keep_up, partial(background.purge, sessions), partial(keys.follow, tokens.use)]
+        work = [partial(background.keep_up, database, revocations, is_reached)]
+        work += [partial(background.purge, sessions), partial(keys.follow, tokens.use)]
         if metrics and settings.metrics_port:
             metrics.set({"hash_queue_limit": settings.hash_queue, "pool_connections_limit": settings.pool_size})
             work.append(partial(background.sample, metrics, health, passwords, database, revocations))
@@ -103,8 +94,10 @@ def lifespan(
             # Before the first request a wrong schema is found, and it is known which sessions have ended; but a
             # database that is down is not waited for.
             with suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_SILENCE):
+                    await is_reached
                 async with asyncio.timeout(LONGEST_START):
-                    if await is_reached:
+                    if is_reached.result():
                         await revocations.known.wait()
             shutdown.install()
             yield {"auth": auth, "account": account, "health": health}

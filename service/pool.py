@@ -17,9 +17,8 @@ from service.address import DatabaseAddress
 
 Connection: TypeAlias = aiomysql.Connection
 
-# The connection is of no more use: gone away, lost, out of step, closed by a timeout, killed, server shutting down,
-# node of a Galera Cluster without a majority or still joining, read-only as a server or as this connection began: the
-# next connection may reach another.
+# The connection is of no more use: gone, lost, out of step, timed out, killed, begun read-only; or its server ends, is
+# read-only, or is a Galera node without majority or still joining. The next one may reach another.
 _LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053, 1047, 1290, 1836, 1792}
 _CANNOT_CONNECT, _GONE_AWAY, _NO_TLS = 2003, 2006, 2026
 _LONGEST_IDLE, _WAIT = 300, 330  # seconds; the server ends a connection on which it heard nothing for so long
@@ -57,7 +56,7 @@ class Pool:
     def __init__(
         self, address: DatabaseAddress, *, size: int, lock_wait: int, waited: Callable[[float], None] | None = None
     ) -> None:
-        self.in_use = 0
+        self.in_use, self._stale = 0, 0.0  # connections; before when one was used that is not to be used again
         self._waited = waited  # told how many seconds each one waited for a place, also in vain
         self._places = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
@@ -95,13 +94,13 @@ class Pool:
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection, for the holder of a place. Lost or left in the middle of something, it is closed."""
         began = asyncio.get_running_loop().time()
-        connection = await self._acquire()
+        connection = await self._acquire(began)
         try:
             yield connection
         except pymysql.MySQLError as error:
             if is_lost(error):
                 connection.close()
-                self.drop_idle()  # most likely they are lost too, and there is one more attempt at most
+                self.drop()  # most likely they are lost too, and there is one more attempt at most
             raise
         except RuntimeError as error:
             has_ended = _has_ended(connection)
@@ -112,9 +111,11 @@ class Pool:
         except BaseException as error:
             connection.close()  # an answer may still be under way
             if isinstance(error, asyncio.CancelledError):  # after a fail-over by address, the others are silent too
-                self.drop_idle(since=began)
+                self.drop(since=began)
             raise
         finally:
+            if connection.last_usage < self._stale:
+                connection.close()
             if not connection.closed:
                 self._idle.append(connection)
 
@@ -128,13 +129,12 @@ class Pool:
                         connection.close()
                     else:
                         await connection.ensure_closed()
-        self.drop_idle()
+        self.drop()
 
-    async def _acquire(self) -> Connection:
+    async def _acquire(self, now: float) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            idle = asyncio.get_running_loop().time() - connection.last_usage
-            if idle < _LONGEST_IDLE and not _has_ended(connection):
+            if now - connection.last_usage < _LONGEST_IDLE and not _has_ended(connection):
                 return connection
             connection.close()
         connection = self._connect()
@@ -148,9 +148,10 @@ class Pool:
             raise pymysql.OperationalError(_CANNOT_CONNECT, repr(error)) from error
         return connection
 
-    def drop_idle(self, since: float = float("inf")) -> None:
-        """Closes the connections that nobody has and that were not used since."""
-        for connection in (each for each in self._idle if each.last_usage < since):
+    def drop(self, since: float | None = None) -> None:
+        """Closes the connections that were not used since, by default all: those that somebody has, at their return."""
+        self._stale = since or asyncio.get_running_loop().time()
+        for connection in (each for each in self._idle if each.last_usage < self._stale):
             connection.close()  # and found closed when its turn comes
 
 
@@ -161,8 +162,7 @@ def _has_ended(connection: Connection) -> bool:
 
 def code_of(error: pymysql.MySQLError) -> int:
     """The server's or the client's error number; 0 where the driver gives only a text."""
-    code = error.args[0] if error.args else 0
-    return code if isinstance(code, int) else 0
+    return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
 
 def is_lost(error: pymysql.MySQLError) -> bool:

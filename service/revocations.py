@@ -14,6 +14,7 @@ from service.queries import revocations
 OVERLAP = 30  # seconds; a transaction that began that long ago may still commit a row with an earlier id
 GRACE = 60  # seconds; what the clocks of machines, and a refresh under way, may add to an access token's life
 PAGE = 1000  # rows read in one turn of the event loop
+PATIENCE = 10  # seconds with a server that takes no writes, since there may be no other
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Revocations:
         self._old: set[str] = set()
         self._turned_at = time.monotonic()
         self._began_at = time.monotonic()
-        self._read_at = float("-inf")
+        self._read_at = self._left_at = float("-inf")
         self.known = asyncio.Event()  # that the first reading is done, or none is wanted
         self._last = 0  # the last id that is known
         self._marks: deque[tuple[float, int]] = deque()  # when a reading was done, and the last id that it knew of
@@ -122,7 +123,8 @@ class Revocations:
             await self._fetch(0)
         _, settled = self._marks[0]
         found = await revocations.sum_up(self._database, settled, self._last)
-        if found.is_read_only:  # another server may have taken over, and who only reads would never notice
+        if found.is_read_only and began - self._left_at >= PATIENCE:
+            self._left_at = began  # another server may have taken over, and who only reads would never notice
             for each in filter(None, (self._database, self._beside)):
                 each.reconnect()
         is_another = found.rows == len(self._unsettled) and found.checksum != sum(self._unsettled.values())

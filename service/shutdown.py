@@ -4,8 +4,10 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -46,6 +48,7 @@ class Shutdown:
         """
         if self._hand_on:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if self.stopping and "uvicorn" in Path(sys.argv[0]).parts[-2:]:  # and not a program with uvicorn inside
             # Python would wait for threads, one of which may hang at a name server or at a folder.
             last = threading.Timer(LONGEST_GOODBYE, os._exit, [0])
             last.daemon = True

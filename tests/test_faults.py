@@ -143,14 +143,17 @@ def test_what_does_not_come_back_is_a_leak() -> None:
 
 
 def test_connections_to_the_database_are_told_from_other_files() -> None:
+    """Of a process that has no others below it, which would open and close theirs meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        before = usage([os.getpid()], port, served=0)
-        with socket.create_connection(("127.0.0.1", port)):
-            during = usage([os.getpid()], port, served=1)
-    assert (before.connections, during.connections) == (0, 1)
-    assert during.files == before.files
-    assert during.memory > 1_000_000
+        connects = f"import socket, sys; kept = socket.create_connection(('127.0.0.1', {port})); sys.stdin.read()"
+        with subprocess.Popen([sys.executable, "-c", connects], stdin=subprocess.PIPE) as process:
+            listener.accept()[0].close()
+            found = usage([process.pid], port, served=1)
+            assert process.stdin
+            process.stdin.close()
+    assert (found.connections, found.files, found.processes) == (1, 3, 1), "and the three standard streams"
+    assert found.memory > 1_000_000
 
 
 def test_a_process_that_has_ended_is_left_out() -> None:

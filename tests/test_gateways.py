@@ -174,11 +174,14 @@ def test_the_address_of_a_client_is_what_the_gateway_saw(guarded: Gateway, enter
     """What the client says of itself reaches neither the app nor the service."""
     lies = [("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-For", "5.6.7.8"), ("Forwarded", "for=1.2.3.4")]
     lies += [("X_Forwarded_For", "1.2.3.4"), ("X.Forwarded.For", "1.2.3.4")]
+    lies += [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Port", "6666")]
     credentials = {"username": entered["name"], "password": PASSWORD}
     with guarded.client() as client:
         answer = client.get("/", headers=[*lies, *bearer(entered["token"]).items()])
         addresses = [value for name, value in answer.json() if re.fullmatch(r"(x.)?forwarded(.for)?", name)]
         assert addresses == ["127.0.0.1"]
+        assert "evil.example" not in answer.text
+        assert "6666" not in answer.text
         token = client.post("/auth/login", json=credentials, headers=lies).json()["token"]
         sessions = client.get("/auth/sessions", headers=bearer(token)).json()["sessions"]
         assert {session["ip"] for session in sessions} == {"127.0.0.1"}

@@ -278,13 +278,13 @@ def test_everything_is_for_its_owner_alone(rotation: KeyRotation) -> None:
 
 def test_what_root_writes_is_for_the_owner_of_the_folder(rotation: KeyRotation) -> None:
     """Else a slip of the administrator would take the keys away from the service."""
-    rotation.folder.path.mkdir()
+    around = rotation.folder.path.parent
     if os.geteuid() == 0:
-        os.chown(rotation.folder.path, 12345, 54321)
+        os.chown(around, 12345, 54321)
     rotation.new("ES256", NOW)
-    owners = {(found.stat().st_uid, found.stat().st_gid) for found in rotation.folder.path.iterdir()}
-    folder = rotation.folder.path.stat()
-    assert owners == {(folder.st_uid, folder.st_gid)}
+    made = [rotation.folder.path, *rotation.folder.path.iterdir()]
+    owners = {(found.stat().st_uid, found.stat().st_gid) for found in made}
+    assert owners == {(around.stat().st_uid, around.stat().st_gid)}
 
 
 def test_many_hands_at_once_lose_nothing(rotation: KeyRotation) -> None:
