@@ -18,7 +18,7 @@ from service.sessions import Sessions
 
 STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
 PURGE_INTERVAL = 300  # seconds
-RETRY_INTERVAL = 1
+RETRY_INTERVAL = 1  # seconds
 
 log = logging.getLogger(__name__)
 
