@@ -60,13 +60,14 @@ class Sessions:
         if not await refresh_tokens.insert(self.database, session, password_hash=user.password_hash, **said):
             return None
         # All logins at once see one order, and so end the same ones: none spares its own.
-        if surplus := (await self._of_user(user.id, self.limit + BATCH))[self.limit :]:
+        if surplus := (await self.of_user(user.id))[self.limit :]:
             await self.end(user.id, [other.id for other in surplus])
         return session
 
     async def of_user(self, user_id: str) -> list[OpenSession]:
         """The user's live sessions, the one used last first; of very many, those used last."""
-        return await self._of_user(user_id, max(self.limit, BATCH))
+        now, limit = int(self.clock()), self.limit + BATCH
+        return await refresh_tokens.find_of_user(self.database, user_id, now=now, limit=limit)
 
     async def end(self, user_id: str, session_ids: list[str]) -> int:
         """Ends those of the sessions that are the user's; returns how many, since some may be gone already."""
@@ -111,9 +112,6 @@ class Sessions:
             if BATCH not in batch:
                 break
             await asyncio.sleep(PAUSE)
-
-    async def _of_user(self, user_id: str, limit: int) -> list[OpenSession]:
-        return await refresh_tokens.find_of_user(self.database, user_id, now=int(self.clock()), limit=limit)
 
     async def _delete(self, transaction: Statements, locked: list[str]) -> list[str]:
         if locked:
