@@ -46,18 +46,13 @@ class Administration:
         async def put(transaction: Statements, found: User | None) -> None:
             if found is None:
                 raise _unknown_user(user.username)
-            if found.password_hash != new_hash:  # as it is when this runs again
-                await users.replace_password_hash(transaction, found, new_hash)
+            await users.replace_password_hash(transaction, found, new_hash)
 
         return await self.sessions.end_all(user.id, also=put)
 
     async def delete_user(self, user: User) -> int:
         """Deletes the user and every session; returns how many of these. The name is free again."""
-
-        async def delete(transaction: Statements, _: User | None) -> None:
-            await users.delete(transaction, user.id)
-
-        return await self.sessions.end_all(user.id, also=delete)
+        return await self.sessions.end_all(user.id, also=lambda transaction, _: users.delete(transaction, user.id))
 
     async def list_sessions(self, raw_username: str) -> list[OpenSession]:
         """The user's live sessions, the one used last first."""
