@@ -136,19 +136,14 @@ class Throttle:
     async def _note(self, gate: _Gate, bucket: _Bucket, outcome: BaseException | None) -> None:
         rule = bucket.rule
         try:
-            await gate.turn.acquire()
-        except BaseException:  # cancelled; whoever has the turn tells the next
+            async with gate.turn:
+                gate.turn.notify()  # whoever is told goes on when this turn ends
+                if isinstance(outcome, rule.counted) or (outcome is None and rule.counts_success):
+                    await self._tallies.add(rule.limit, bucket.subject)
+                elif outcome is None and rule.forgets_at_success:
+                    await self._tallies.forget(rule.limit, bucket.subject)
+        finally:  # also where it was cancelled amid its wait for the turn: whoever has that tells the next
             gate.pending -= 1
-            raise
-        try:
-            if isinstance(outcome, rule.counted) or (outcome is None and rule.counts_success):
-                await self._tallies.add(rule.limit, bucket.subject)
-            elif outcome is None and rule.forgets_at_success:
-                await self._tallies.forget(rule.limit, bucket.subject)
-        finally:
-            gate.pending -= 1
-            gate.turn.notify()
-            gate.turn.release()
 
     async def _refuse(self, buckets: Sequence[_Bucket], tell: Callable[[list[str]], None]) -> NoReturn:
         tallies = [(bucket.rule.by, await self._read(bucket)) for bucket in buckets]
