@@ -1,7 +1,6 @@
 """`mstack-auth config`: whether a service would start, and serve."""
 
 import asyncio
-from collections.abc import Mapping
 
 import click
 
@@ -31,8 +30,8 @@ def check(as_json: bool) -> None:
 
     Prints what is wrong, a line each, and never a secret.
     """
-    settings, problems = _read(environment)
-    unusable = problems + _check_keys(environment)
+    settings, problems = _read()
+    unusable = problems + _check_keys()
     unreachable = asyncio.run(_check_database(settings)) if settings else []
     problems = unusable + unreachable
     text = "\n".join(problems) or "The settings, the keys and the database are as they should be."
@@ -41,9 +40,9 @@ def check(as_json: bool) -> None:
         raise click.exceptions.Exit(UNUSABLE if unusable else UNREACHABLE)
 
 
-def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
+def _read() -> tuple[Settings | None, list[str]]:
     """What can be used, None without a database, and all that can't: what a refusal names is left out the next time."""
-    left, problems, signs = dict(environ), dict[str, str](), True
+    left, problems, signs = dict(environment), dict[str, str](), True
     while True:
         try:
             settings = Settings.from_env(left, signs=signs)
@@ -61,9 +60,9 @@ def _read(environ: Mapping[str, str]) -> tuple[Settings | None, list[str]]:
             return None if "DATABASE_URL" in problems else settings, list(problems.values())
 
 
-def _check_keys(environ: Mapping[str, str]) -> list[str]:
+def _check_keys() -> list[str]:
     try:
-        keys = KeySettings.from_env(environ).require_signing()
+        keys = KeySettings.from_env().require_signing()
         KeyWatch(keys.jwt_algorithm, keys.secrets, keys.jwt_keys)
     except InvalidSetting:  # which is known
         return []
