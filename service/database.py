@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pymysql
+from pymysql.constants import ER
 
 from service.address import DatabaseAddress
 from service.errors import DatabaseUnavailable, Overloaded
@@ -19,9 +20,6 @@ log = logging.getLogger(__name__)
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
-_DUPLICATE_KEY = 1062
-_NO_SUCH_TABLE = 1146
-_LOCK_WAIT_TIMEOUT = 1205
 # Of rows, and of the counter that numbers them; of a snapshot whose row has changed; with another node, at the commit.
 _DEADLOCKS = {1213, 1467, 1020, 3101}
 _MOST_DEADLOCKS = 5  # after which there is another attempt
@@ -120,7 +118,7 @@ class Database(Statements):
 
 def _may_pass(error: pymysql.MySQLError) -> bool:
     """Whether another attempt may succeed at once."""
-    return is_lost(error) or code_of(error) in {_LOCK_WAIT_TIMEOUT, *_DEADLOCKS}
+    return is_lost(error) or code_of(error) in {ER.LOCK_WAIT_TIMEOUT, *_DEADLOCKS}
 
 
 async def _execute(statement: str, arguments: Row, connection: Connection) -> tuple[list[Row], int]:
@@ -148,12 +146,12 @@ async def _in_transaction(work: Callable[[Statements], Awaitable[T]], connection
 
 def _translated(error: pymysql.MySQLError) -> Exception:
     code = code_of(error)
-    if code == _DUPLICATE_KEY:
+    if code == ER.DUP_ENTRY:
         return DuplicateKey()
     # Whatever keeps a sound statement from running: no server, no rights, no space, read-only, no schema.
     if (
         isinstance(error, pymysql.OperationalError | pymysql.InternalError | pymysql.InterfaceError)
-        or code == _NO_SUCH_TABLE
+        or code == ER.NO_SUCH_TABLE
     ):
         log.error("database_error", extra={"number": code, "detail": str(error)})
         return DatabaseUnavailable()

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import aiomysql
 import pymysql
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, CR
 
 from service.address import DatabaseAddress
 
@@ -20,7 +20,6 @@ Connection: TypeAlias = aiomysql.Connection
 # The connection is of no more use: gone, lost, out of step, timed out, killed, begun read-only; or its server ends, is
 # read-only, or is a Galera node without majority or still joining. The next one may reach another.
 _LOST = {0, 2006, 2013, 2014, 2055, 1927, 1053, 1047, 1290, 1836, 1792}
-_CANNOT_CONNECT, _GONE_AWAY, _NO_TLS = 2003, 2006, 2026
 _LONGEST_IDLE, _WAIT = 300, 330  # seconds; the server ends a connection on which it heard nothing for so long
 # Whatever the server prefers. What the driver says of it is not enough: a server may answer `charset` with another one,
 # in which what is escaped here is not escaped, and a MySQL whose autocommit is 0 greets with a 1. A transaction that
@@ -43,7 +42,7 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # published witho
 
     async def _request_authentication(self) -> None:
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
-            raise pymysql.OperationalError(_NO_TLS, "the server offers no TLS")
+            raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server offers no TLS")
         await super()._request_authentication()
 
 
@@ -106,7 +105,7 @@ class Pool:
             has_ended = _has_ended(connection)
             connection.close()
             if has_ended:  # amid a transaction
-                raise pymysql.OperationalError(_GONE_AWAY, str(error)) from error
+                raise pymysql.OperationalError(CR.CR_SERVER_GONE_ERROR, str(error)) from error
             raise
         except BaseException as error:
             connection.close()  # an answer may still be under way
@@ -142,10 +141,10 @@ class Pool:
             await connection._connect()
         except pymysql.OperationalError as error:
             if isinstance(error.__cause__, ssl.SSLError):  # of which aiomysql says only that it can't connect
-                raise pymysql.OperationalError(_NO_TLS, str(error.__cause__)) from error
+                raise pymysql.OperationalError(CR.CR_SSL_CONNECTION_ERROR, str(error.__cause__)) from error
             raise
         except (struct.error, IndexError, ValueError) as error:  # what answers there does not speak the protocol
-            raise pymysql.OperationalError(_CANNOT_CONNECT, repr(error)) from error
+            raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, repr(error)) from error
         return connection
 
     def drop(self, since: float | None = None) -> None:
