@@ -153,7 +153,7 @@ class PresentedToken(Form, frozen=True, kw_only=True):
     token_type_hint: str | None = None
 
 
-class Introspected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Introspected(msgspec.Struct, frozen=True, kw_only=True):
     """What a token says (RFC 7662 §2.2), or only that it is not active; times are seconds since 1970."""
 
     active: bool
