@@ -28,7 +28,6 @@ class Shutdown:
         self.stopping = False
         self._delay = delay
         self._hand_on: Callable[[int, FrameType | None], None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def install(self) -> None:
         """Takes the place of uvicorn's handler, where there is one: inside another program signals are left alone."""
@@ -38,7 +37,7 @@ class Shutdown:
             and callable(handler)
             and isinstance(getattr(handler, "__self__", None), uvicorn.Server)
         ):
-            self._hand_on, self._loop = handler, asyncio.get_running_loop()
+            self._hand_on = handler
             signal.signal(signal.SIGTERM, self._on_signal)
 
     def finish(self) -> None:
@@ -56,12 +55,11 @@ class Shutdown:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         assert self._hand_on
-        assert self._loop
         is_repeated, self.stopping = self.stopping, True
         if is_repeated or not self._delay:
             self._hand_on(number, frame)
         else:  # the loop may be in the middle of its own timers
-            self._loop.call_soon_threadsafe(self._wait, number)
+            asyncio.get_running_loop().call_soon_threadsafe(self._wait, number)
 
     def _wait(self, number: int) -> None:
         assert self._hand_on
