@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import sys
+import time
 from collections.abc import Awaitable, Callable
 
 from service.database import Database
@@ -15,6 +16,7 @@ from service.passwords import Passwords
 from service.queries import migrations
 from service.revocations import Revocations
 from service.sessions import Sessions
+from service.throttle import Throttle
 
 STARTUP_FAILURE = 3  # uvicorn's own code: a supervisor of workers stops instead of trying again
 PURGE_INTERVAL = 300  # seconds
@@ -54,7 +56,12 @@ async def keep_up(database: Database, revocations: Revocations, is_reached: "asy
 
 
 async def sample(
-    metrics: Metrics, health: Health, passwords: Passwords, database: Database, revocations: Revocations
+    metrics: Metrics,
+    health: Health,
+    passwords: Passwords,
+    database: Database,
+    revocations: Revocations,
+    throttle: Throttle,
 ) -> None:
     """Sets for ever, each second, the metrics that no event changes."""
     while True:
@@ -66,6 +73,8 @@ async def sample(
             "pool_connections_in_use": database.in_use,
             "revocation_age_seconds": revocations.silence,
             "revoked_sessions": revocations.remembered,
+            "rate_limit_storage_down": float(throttle.storage_is_down),
+            "sampled_timestamp_seconds": time.time(),
         }
         metrics.set(values)
         await asyncio.sleep(1)

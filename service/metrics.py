@@ -24,10 +24,8 @@ RETRY_INTERVAL = 1  # seconds
 # Seconds: a verify takes less than the first, a login a few hashes.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Known from the start, so that an alert sees the first one: a rate needs a value before.
-_ALERTING = (
-    *("login_succeeded", "login_failed", "login_throttled", "rate_limit_storage_unavailable"),
-    *("refresh_token_reused", "database_error", "database_timeout"),
-)
+_ALERTING = {"login_succeeded", "login_failed", "login_throttled", "refresh_token_reused"}
+_ALERTING |= {"database_error", "database_timeout"}
 _BATCH = 0.05  # seconds; less than uvicorn waits before it ends a process
 # Each with its meaning, and how the values of several workers become one; those of a dead one do not count.
 _GAUGES = {
@@ -39,6 +37,8 @@ _GAUGES = {
     "pool_connections_limit": ("Connections to the database that there may be", "livesum"),
     "revocation_age_seconds": ("Since it was last known which sessions have ended; 0 when nobody asks", "livemax"),
     "revoked_sessions": ("Ended sessions that a process remembers", "livemax"),
+    "rate_limit_storage_down": ("Whether attempts are not counted, as the Redis is away: 1 or 0", "livemax"),
+    "sampled_timestamp_seconds": ("When a process last set the others, since 1970", "livemin"),
 }
 
 log = logging.getLogger(__name__)

@@ -54,6 +54,11 @@ class Tallies:
         self._is_down_told = False
         self._next_try = 0.0
 
+    @property
+    def is_down(self) -> bool:
+        """Whether, as far as is known, nothing is counted."""
+        return self._is_down_told
+
     async def read(self, limit: Limit, subject: str) -> Tally:
         """What is left for a subject. Raises Overloaded where too many ask."""
         item, key = _keyed(limit, subject)

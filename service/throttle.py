@@ -77,6 +77,11 @@ class Throttle:
         buckets = self._from(ip, self._signups, "signup")
         return self._places(buckets, lambda limits: log.info("signup_throttled", extra={"limits": limits}))
 
+    @property
+    def storage_is_down(self) -> bool:
+        """Whether attempts are not counted, since the storage of the counts is away."""
+        return self._tallies.is_down
+
     async def close(self) -> None:
         """Closes the connections to the storage of the counts."""
         await self._tallies.close()

@@ -31,6 +31,7 @@ ALLOWED = {
     "rotation": {"database", "errors", "queries"},
     "background": {
         "database", "errors", "health", "metrics", "passwords", "queries", "revocations", "sessions",
+        "throttle",
     },
     "metrics": {"release"},
     "release": set(),

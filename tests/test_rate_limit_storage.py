@@ -9,11 +9,12 @@ import pymysql
 import pytest
 
 from service import tallies
-from service.localdb import LocalDatabase
+from service.localdb import LocalDatabase, free_port
 from service.tallies import RETRY_INTERVAL, TIMEOUT
 from tests.conftest import PASSWORD, StartClient, add_user
 from tests.redisserver import Redis
 from tests.server import Server
+from tests.test_metrics import total, until
 from tests.test_rate_limits import LOOPBACK, at_once, limits, log_in, statuses
 
 LOST, FOUND = "rate_limit_storage_unavailable", "rate_limit_storage_available"
@@ -102,17 +103,21 @@ async def test_a_redis_that_is_killed_lets_everybody_log_in_until_it_is_back(
 ) -> None:
     """REQUIREMENTS 43, 66: the limit fails open, and nothing else does."""
     caplog.set_level("INFO")
-    async with start(limits=limits(name="3/900", rate_limit_storage=redis.url)) as client:
+    port, down = free_port(), "mstack_auth_rate_limit_storage_down"
+    async with start(limits=limits(name="3/900", rate_limit_storage=redis.url), metrics_port=port) as client:
         assert await statuses(client, 4, name) == [401, 401, 401, 429]
+        assert await until(port, lambda found: (down, frozenset()) in found and total(found, down) == 0)
         redis.kill()
         assert await statuses(client, 5, name) == [401] * 5
         assert await statuses(client, 3, name, PASSWORD) == [200] * 3
         assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 0)
+        assert await until(port, lambda found: total(found, down) == 1), "for as long as it lasts"
         redis.start()
         async with asyncio.timeout(20):
             while (await log_in(client, name)).status_code != 429:
                 await asyncio.sleep(0.05)
         assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 1)
+        assert await until(port, lambda found: total(found, down) == 0)
         assert await statuses(client, 1, name, PASSWORD) == [429]
 
 
