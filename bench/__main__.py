@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import pictures, results
 from bench.address import AddressRefusedError, permitted
-from bench.plan import Figure
+from bench.plan import OURS, THEIRS, Figure
 from bench.progress import clear
 from bench.remote import ServiceRefusedError
 from bench.run import loaded, measured, scenarios_of
@@ -43,6 +43,8 @@ def main() -> int:
 
 def _measure(options: argparse.Namespace, rounds: int, seconds: int) -> int:
     """Our own service: the table, results.json and the pictures."""
+    if OURS == THEIRS:
+        sys.stderr.write("bench: there is one core, which the service shares with its load: no ratio says anything\n")
     about = results.machine()
     run = measured(options.only, rounds=rounds, seconds=seconds, quick=options.quick, against=options.against)
     rows, figures = _show(run)
@@ -51,7 +53,6 @@ def _measure(options: argparse.Namespace, rounds: int, seconds: int) -> int:
         # What is not kept is drawn too, to see that it works.
         other = None if whole else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = options.into or other or results.BENCH
-        folder.mkdir(parents=True, exist_ok=True)
         pictures.draw(results.write(folder, about, rows, figures), folder / "pictures")
     return _code(rows)
 
@@ -80,7 +81,7 @@ def _options() -> argparse.Namespace:
     add("--rounds", type=int, default=5, choices=range(1, 21), metavar="N", help="default 5")
     add("--seconds", type=int, default=3, choices=range(1, 61), metavar="N", help="each load; default 3")
     add("--only", action="append", choices=scenarios_of(target=False), help="this scenario; may be repeated")
-    add("--into", type=Path, metavar="FOLDER", help="keeps results.json and the pictures there; default bench/")
+    add("--into", type=results.folder, metavar="FOLDER", help="keeps results and pictures there; default bench/")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--target", metavar="URL", help="loads a running service instead: no limits, nothing is started")
     other.add_argument("--against", metavar="URL", help="measures a running service too, in turn with ours")

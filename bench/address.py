@@ -13,7 +13,8 @@ def permitted(url: str, *, allow_remote: bool) -> str:
     """The URL as `http://host:port`. Raises AddressRefusedError."""
     try:
         parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        default = {"http": 80, "https": 443}[parts.scheme]
+        port = default if parts.port is None else parts.port
     except (KeyError, ValueError):
         raise AddressRefusedError(f"{url!r} is not a URL such as http://127.0.0.1:5000") from None
     if not parts.hostname or parts.username or parts.path not in {"", "/"} or parts.query or parts.fragment:

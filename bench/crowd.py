@@ -84,9 +84,9 @@ def _note(seen: Seen, status: int, retry_after: bytes | None, sent: float) -> fl
 
 
 def _spread(milliseconds: list[float]) -> dict[str, float]:
-    ordered = sorted(milliseconds)
+    ordered = sorted(milliseconds) or [0.0]
     p50, p90, p99 = (ordered[int(len(ordered) * share)] for share in (0.5, 0.9, 0.99))
-    return {"p50": p50, "p90": p90, "p99": p99, "worst": ordered[-1], "requests": len(ordered)}
+    return {"p50": p50, "p90": p90, "p99": p99, "worst": ordered[-1], "requests": len(milliseconds)}
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ from bench.plan import BOTH, Figure
 from bench.remote import Remote
 from bench.wrk import Load, wrk
 
-TOKENS = 1000
 CONNECTIONS = 32
 
 
 def verify_distinct(remote: Remote, seconds: int) -> Load:
-    """TOKENS tokens in turn; fetched anew, since they may live for minutes only."""
-    return wrk(remote.url, "verify", remote.access_tokens(TOKENS), seconds=seconds, cores=BOTH)
+    """More tokens in turn than the service remembers; fetched anew, since they may live for minutes only."""
+    return wrk(remote.url, "verify", remote.access_tokens(remote.tokens), seconds=seconds, cores=BOTH)
 
 
 def verify_one(remote: Remote, seconds: int) -> Load:

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 USERS = 40
+TOKENS = 10_000  # more than twice what ours remembers; another service may remember none
 SESSIONS = 40  # a few more than a load of refreshes has connections
 _AT_ONCE = 4
 _PATIENCE = 120  # seconds, for each preparation
@@ -33,10 +34,14 @@ class Pair(msgspec.Struct):
 
 
 class Remote:
-    """A running service, accounts on it, and files of their tokens in `folder`, for wrk to send."""
+    """A running service, accounts on it, and files of their tokens in `folder`, for wrk to send.
 
-    def __init__(self, url: str, folder: Path, *, users: int = USERS) -> None:
+    `tokens` is how many a load is to send in turn.
+    """
+
+    def __init__(self, url: str, folder: Path, *, users: int = USERS, tokens: int = TOKENS) -> None:
         self.url = url
+        self.tokens = tokens
         self.logins = folder / "logins"
         self._folder = folder
         self._http = httpx.Client(base_url=url, timeout=15, trust_env=False)  # no proxy between us and a loopback

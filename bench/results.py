@@ -1,11 +1,12 @@
 """results.json: what was measured, with what, and where."""
 
 import json
-import os
 import platform
 import re
+import shutil
 import subprocess
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.plan import Figure
+from bench.plan import CORES, Figure
 from bench.servers import ROOT
 from bench.table import Row
 from service import mariadb
@@ -43,6 +44,16 @@ def read(path: Path) -> list[Figure]:
     return msgspec.json.decode(path.read_bytes(), type=_Rounds).rounds
 
 
+def folder(text: str) -> Path:
+    """One that a run is to write to, made before it: a run takes long. Raises ArgumentTypeError."""
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentTypeError(f"{text}: {error.strerror}") from None
+    return path
+
+
 def machine() -> dict[str, object]:
     """What the figures depend on, as it is at the start of a run."""
     return {
@@ -50,7 +61,7 @@ def machine() -> dict[str, object]:
         "commit": _output("git", "rev-parse", "HEAD") or None,
         "dirty": bool(_output("git", "status", "--porcelain", "--", ".", *_OWN)),
         "cpu": _cpu(),
-        "cores": os.cpu_count(),
+        "cores": len(CORES),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {
             "python": platform.python_version(),
@@ -86,4 +97,7 @@ def _found(pattern: str, text: str) -> str | None:
 
 
 def _output(*command: str) -> str:
+    """What it prints; nothing where there is no such program."""
+    if not shutil.which(command[0]):
+        return ""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

@@ -10,7 +10,7 @@ from bench.loads import LOADS, alone, in_turn
 from bench.operation import operated
 from bench.plan import BOTH, THEIRS, Figure, Plan
 from bench.progress import announced, say
-from bench.remote import USERS, Remote
+from bench.remote import TOKENS, USERS, Remote
 from bench.scenarios import SCENARIOS
 from bench.seed import SECRET, seed
 from bench.servers import SERVICE, Server, migrate
@@ -34,7 +34,7 @@ def loaded(target: str, scenarios: Sequence[str], *, rounds: int, seconds: int, 
     """What a running service gives; there is no limit to it. Raises ServiceRefusedError."""
     with tempfile.TemporaryDirectory() as name:
         say(f"signing up and logging in at {target}")
-        with Remote(target, Path(name) / "target", users=8 if quick else USERS) as remote:
+        with Remote(target, Path(name) / "target", **_effort(quick=quick)) as remote:
             for scenario in announced(scenarios, rounds=rounds, guess=3 * seconds + 5):
                 yield from alone(scenario, remote, seconds)
 
@@ -68,10 +68,15 @@ def _rivals(plan: Plan, url: str) -> Iterator[tuple[Remote, Remote]]:
     say(f"signing up and logging in at {url} and at ours")
     with (
         Server(SERVICE, BOTH, plan.settings) as server,
-        Remote(server.url, plan.folder / "ours") as ours,
-        Remote(url, plan.folder / "theirs") as theirs,
+        Remote(server.url, plan.folder / "ours", **_effort(quick=plan.quick)) as ours,
+        Remote(url, plan.folder / "theirs", **_effort(quick=plan.quick)) as theirs,
     ):
         yield ours, theirs
+
+
+def _effort(*, quick: bool) -> dict[str, int]:
+    """How many accounts and tokens of a running service."""
+    return {"users": 8, "tokens": 200} if quick else {"users": USERS, "tokens": TOKENS}
 
 
 def _divide(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: everything that was started ends, and the exit code says which it was."""
+"""Ctrl-C, SIGTERM and a closed terminal: everything that was started ends, and the exit code says which it was."""
 
 import os
 import signal
@@ -8,11 +8,15 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+# Ctrl-C, a supervisor, a closed terminal; but for the last where nohup wants it not to be heard.
+_STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    _STOPS.remove(signal.SIGHUP)
 _Action = Callable[[int, FrameType | None], NoReturn] | signal.Handlers
 
 
 def stoppable(main: Callable[[], int]) -> int:
-    """Runs `main`. At a signal it is left through every `with`, and SystemExit is raised with 130 or 143."""
+    """Runs `main`. At a signal it is left through every `with`, and SystemExit is raised with 128 and its number."""
     _at_a_signal(_leave)
     try:
         return main()
@@ -22,13 +26,14 @@ def stoppable(main: Callable[[], int]) -> int:
 
 
 def _at_a_signal(action: _Action) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         signal.signal(number, action)
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     _at_a_signal(signal.SIG_IGN)  # one is enough: the ending takes a moment, and must not be cut short
-    os.write(2, b"\nbench: ending what was started\n")
+    with suppress(OSError):  # the terminal is gone
+        os.write(2, b"\nbench: ending what was started\n")
     raise SystemExit(128 + number)
 
 

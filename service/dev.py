@@ -46,6 +46,7 @@ def main(folder: Path) -> int:
             return UNUSABLE
         migrated = subprocess.run([tools / "yoyo", "apply", "--batch"], cwd=ROOT, env=environ, check=False)
         if migrated.returncode != 0:
+            print(checked.stdout, end="")
             return migrated.returncode
         _say_where(port)
         options = ["--factory", "service.app:create_app", "--ws", "none", "--reload", "--reload-dir", "service"]

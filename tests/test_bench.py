@@ -55,7 +55,8 @@ def test_a_running_service_is_loaded_without_limits_and_targets(server: Server) 
 
 
 def test_what_the_shell_sets_changes_no_service_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also not for uvicorn and the metrics: a run after `. ./.env` measures what all others do."""
+    """Also not for uvicorn and the metrics, and no proxy: a run after `. ./.env` measures what all others do."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     foreign = {"LOG_LEVEL": "nonsense", "JWT_ISSUER": "somebody", "WEB_CONCURRENCY": "2", "UVICORN_WORKERS": "2"}
     for name, value in {**foreign, "PROMETHEUS_MULTIPROC_DIR": "/nowhere", "METRICS_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -74,7 +75,17 @@ def test_another_machine_is_left_alone(option: str) -> None:
     assert done.stderr == "bench: 192.0.2.1 is not this machine; --allow-remote loads it all the same\n"
 
 
-def test_an_interrupt_ends_everything_that_was_started(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_told_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = bench("--into", str(tmp_path / "file" / "results"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"argument --into: {tmp_path}/file/results: Not a directory\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupt_or_a_closed_terminal_ends_everything_that_was_started(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with subprocess.Popen(
         [*BENCH, "--quick", "--only", "isolation"],
         cwd=ROOT,
@@ -87,9 +98,9 @@ def test_an_interrupt_ends_everything_that_was_started(tmp_path: Path) -> None:
         assert running.stderr
         while "round 1" not in running.stderr.readline():
             assert running.poll() is None
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         assert "Traceback" not in running.stderr.read()
-        assert running.wait(30) == 130
+        assert running.wait(30) == 128 + number
     with_environments = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
     assert f"TMPDIR={tmp_path}" not in with_environments
     assert not list(tmp_path.iterdir())

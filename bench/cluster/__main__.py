@@ -43,7 +43,6 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = asked.keep or Path(name)
-            folder.mkdir(parents=True, exist_ok=True)
             say("starting three nodes")
             with front(Path(name)) as database:
                 if "consistency" in wanted:
@@ -71,7 +70,6 @@ def main() -> int:
         return 1
     if asked.into or not (asked.only or asked.quick):
         into = asked.into or results.BENCH
-        into.mkdir(parents=True, exist_ok=True)
         (into / NAME).write_text(json.dumps(found, indent=1, default=str) + "\n")
     return int(not kept)
 

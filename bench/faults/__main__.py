@@ -58,14 +58,11 @@ def main() -> int:
         sys.stdout.write(table.text(rows))
     whole = not (asked.only or asked.quick)
     if asked.into or whole:
-        folder = asked.into or results.BENCH
-        folder.mkdir(parents=True, exist_ok=True)
-        table.write(folder / NAME, about, rows)
+        table.write((asked.into or results.BENCH) / NAME, about, rows)
     return int(not all(row.kept for row in rows))
 
 
 def _run(names: Sequence[str], folder: Path, *, brief: bool) -> Iterator[Row]:
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, local_database(Path(data) / "mariadb") as database:
         migrate(database.url)
         for name in announced(names, rounds=1, guess=10 if brief else 40):

@@ -56,15 +56,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.faults.soak", description=__doc__)
     parser.add_argument("--minutes", type=int, default=LEAST, metavar="N", help=f"{LEAST}, the default, or more")
     parser.add_argument("--quick", action="store_true", help="a few short faults, to see that it works")
-    parser.add_argument("--into", type=Path, metavar="FOLDER", help=f"keeps {NAME} and its picture there")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keeps the journals and the log there")
+    parser.add_argument("--into", type=results.folder, metavar="FOLDER", help=f"keeps {NAME} and its picture there")
+    parser.add_argument("--keep", type=results.folder, metavar="FOLDER", help="keeps the journals and the log there")
     asked = parser.parse_args()
     if asked.minutes < LEAST:
         parser.error(f"in less than {LEAST} minutes nothing can be said of growth")
     about = results.machine()
     with tempfile.TemporaryDirectory() as name:
         folder = asked.keep or Path(name)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             with local_database(Path(name) / "mariadb") as database:
                 migrate(database.url)
