@@ -263,6 +263,25 @@ async def test_the_page_says_when_it_cannot_look_and_goes_on_as_soon_as_it_can(d
         await expect(window["asOf"]).to_contain_text("as of")
 
 
+async def test_a_list_that_cannot_be_had_after_a_login_says_why(demo: OpenDemo, name: str) -> None:
+    """Also where the API has none; the card said "Log in to see yours"."""
+    async with demo(before=hurry) as window:
+        refusal = {"error": "Not found.", "code": "not_found"}
+        cors = {"Access-Control-Allow-Origin": "*"}
+        await window.page.route("**/auth/sessions", lambda route: route.fulfill(status=404, json=refusal, headers=cors))
+        await expect(window["sessions"]).to_contain_text("Log in to see yours")
+        await window["username"].fill(name)
+        await window["password"].fill(PASSWORD)
+        await window["login"].click()
+        await window.page.clock.fast_forward(2500)
+        await expect(window["asOf"]).to_have_text("404: Not found.")
+        await expect(window["asOf"]).to_be_visible()
+        await expect(window["sessions"].get_by_text("Log in to see yours")).to_be_hidden()
+        await window["logout"].click()
+        await expect(window["sessions"].get_by_text("Log in to see yours")).to_be_visible()
+        await expect(window["asOf"]).to_have_text("")
+
+
 async def test_what_a_client_says_of_itself_is_shown_as_text(demo: OpenDemo, name: str) -> None:
     """And it fits a narrow screen, though it has no gap to break at."""
     said = "<img src=x onerror=alert(1)><b>&amp;" + "x" * 200
