@@ -18,7 +18,7 @@ test: .venv/installed .venv/node/jose-5.10.0
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist worksteal
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 
