@@ -220,3 +220,10 @@ def test_what_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
     dev = Dev(tmp_path / "dev", PATH=str(tmp_path))
     assert dev.process.wait(20) == 1
     assert dev.output.count("\n") == 1, dev.output
+
+
+def test_a_database_that_cannot_be_reached_is_named_last(tmp_path: Path) -> None:
+    """After what yoyo says of it."""
+    dev = Dev(tmp_path / "dev", DATABASE_URL=f"mysql://auth:x@127.0.0.1:{free_port()}/auth")
+    assert dev.process.wait(20) == 1
+    assert dev.output.splitlines()[-1].startswith("DATABASE_URL: Can't connect to MySQL server on '127.0.0.1'")
