@@ -3,6 +3,7 @@
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -181,6 +182,22 @@ def test_a_long_name_is_refused_fast(piece: str) -> None:
         with pytest.raises(InvalidUsername):
             parse((piece * length)[:length])
         assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(("begin", "piece", "end"), [("", "・", "ア"), ("", "･", "ア"), ("ب", "٠", "")])
+def test_a_name_that_is_too_long_costs_no_more_than_the_longest(begin: str, piece: str, end: str) -> None:
+    """REQUIREMENTS 49: what is allowed only beside certain letters is looked for in the whole name each time."""
+
+    def best(name: str) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            with suppress(InvalidUsername):
+                parse(name)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    assert best(begin + piece * 255 + end) < best(begin + piece * 63 + end)
 
 
 def test_names_are_compared_in_lower_case_and_kept_as_typed() -> None:
