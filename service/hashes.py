@@ -17,6 +17,7 @@ PBKDF2_ROUNDS = range(1, 3_000_000 + 1)
 ARGON2_MEMORY = 262_144  # KiB
 ARGON2_WORK = 1_048_576  # KiB of memory, over all passes
 ARGON2_LANES = 16
+ARGON2_THREADS = 1024  # each pass starts some anew for each lane, which takes longer than little memory
 
 _CRYPT64 = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CRYPT = r"[./A-Za-z0-9]"
@@ -83,6 +84,8 @@ def _argon2_excess(found: Mapping[str, str | None]) -> str | None:
         return f"m={memory}, not 8 p to {ARGON2_MEMORY}"
     if memory * passes > ARGON2_WORK:
         return f"m times t = {memory * passes}, not {ARGON2_WORK} at most"
+    if passes * lanes > ARGON2_THREADS:
+        return f"t times p = {passes * lanes}, not {ARGON2_THREADS} at most"
     return f"p={lanes}, not {ARGON2_LANES} at most" if lanes > ARGON2_LANES else None
 
 

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,6 +27,7 @@ with warnings.catch_warnings():  # passlib asks argon2-cffi for its version in a
     argon2.set_backend("argon2_cffi")
 # crypt(3) would hold Python's lock, and so the event loop, for as long as it hashes; Python 3.13 has it no more.
 sha512_crypt.set_backend("builtin")
+_PHPASS = "$P$"  # of WordPress before 6.8; of phpBB it is $H$
 # What users may have been imported with, beside bcrypt (service.hashes).
 _FOREIGN = ("argon2", "django_pbkdf2_sha256", "pbkdf2_sha256", "pbkdf2_sha512", "sha512_crypt", "phpass")
 
@@ -115,8 +117,13 @@ class Passwords:
 
     def _verify(self, password: str, stored_hash: str) -> Verdict:
         is_wordpress = stored_hash.startswith(WORDPRESS)
-        secret, plain_hash = _from_wordpress(password, stored_hash) if is_wordpress else (password, stored_hash)
-        if not self._context.verify(secret, plain_hash):
+        secrets = {password}
+        if stored_hash.startswith((WORDPRESS, _PHPASS)):  # WordPress hashes what addslashes made of what was typed
+            secrets.add(re.sub(r"(['\"\\])", r"\\\1", password))
+        if is_wordpress:
+            secrets = {_digested(secret) for secret in secrets}
+        plain_hash = stored_hash.removeprefix("$wp")
+        if not any(self._context.verify(secret, plain_hash) for secret in secrets):
             return Verdict(False, None)
         is_outdated = is_wordpress or self._context.needs_update(plain_hash)
         return Verdict(True, self._context.hash(password) if is_outdated and _is_hashable(password) else None)
@@ -126,7 +133,6 @@ class Passwords:
         self._threads.close()
 
 
-def _from_wordpress(password: str, stored_hash: str) -> tuple[str, str]:
-    """What WordPress gives to bcrypt, which so reads all of a long password, and the hash as bcrypt made it."""
-    digest = hmac.digest(b"wp-sha384", password.encode(), "sha384")
-    return base64.b64encode(digest).decode(), stored_hash.removeprefix("$wp")
+def _digested(password: str) -> str:
+    """What WordPress gives to bcrypt, which so reads all of a long password."""
+    return base64.b64encode(hmac.digest(b"wp-sha384", password.encode(), "sha384")).decode()

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import bcrypt
 import pytest
@@ -51,6 +51,20 @@ async def test_a_hash_of_each_scheme_verifies_and_is_renewed_as_bcrypt(passwords
         assert renewed is not None
         assert renewed.startswith("$2b$04$")
         assert await passwords.verify(PASSWORD, renewed) == (True, None)
+
+
+@pytest.mark.parametrize("made_by", [wordpress, schemes.phpass.using(rounds=7).hash])
+async def test_a_password_with_quotes_is_the_one_that_was_typed_into_wordpress(
+    passwords: Passwords, made_by: Callable[[str], str]
+) -> None:
+    """Which hashes it with PHP's slashes in front of them, where it comes from a form."""
+    typed = """it's a "right" one\\"""
+    for stored in (made_by(r"it\'s a \"right\" one" + "\\\\"), made_by(typed)):
+        matches, renewed = await passwords.verify(typed, stored)
+        assert matches
+        assert renewed
+        assert await passwords.verify(typed, renewed) == (True, None)
+        assert not (await passwords.verify("it's a right one", stored)).matches
 
 
 async def test_bcrypt_of_a_lower_cost_is_renewed_and_of_a_higher_one_is_kept() -> None:
@@ -135,6 +149,9 @@ TOO_COSTLY = {
     KNOWN["argon2id"].replace("m=64", "m=262145"): "a hash of argon2id with m=262145, not 8 p to 262144",
     KNOWN["argon2id"].replace("t=1", "t=99999"): "a hash of argon2id with m times t = 6399936, not 1048576 at most",
     KNOWN["argon2id"].replace("m=64,t=1,p=4", "m=64,t=1,p=9"): "a hash of argon2id with m=64, not 8 p to 262144",
+    KNOWN["argon2id"].replace(
+        "m=64,t=1,p=4", "m=128,t=65,p=16"
+    ): "a hash of argon2id with t times p = 1040, not 1024 at most",
     KNOWN["argon2id"].replace("m=64,t=1,p=4", "m=999,t=1,p=17"): "a hash of argon2id with p=17, not 16 at most",
     KNOWN["django"].replace("$1000$", "$3000001$"): "a hash of Django's pbkdf2_sha256 with 3000001 rounds, not 1 to ",
     KNOWN["pbkdf2-sha256"].replace("$1000$", "$9000000$"): "a hash of pbkdf2-sha256 with 9000000 rounds, not 1 to ",
