@@ -46,8 +46,9 @@ class _Gate:
 class Throttle:
     """Admits attempts; those under way count as if they would fail, and what is too many beside them waits.
 
-    So among any number of guesses at once no more than the limit are compared, and among right ones all are. At most
-    `waiting` wait for each name or address. Loopback and what is in `exempt` have no limit as an address.
+    So among any number of guesses at once no more than the limit are compared, and among right ones all are. Of the
+    `waiting` for whom there is room at the hashes, those of one name or address are a quarter at most, and as many as
+    `waiting` wait for that. Loopback and what is in `exempt` have no limit as an address.
     """
 
     def __init__(self, limits: RateLimits, *, exempt: Sequence[IPv4Network | IPv6Network] = (), waiting: int) -> None:
@@ -58,6 +59,7 @@ class Throttle:
         self._tallies = Tallies(limits.rate_limit_storage)
         self._exempt = exempt
         self._waiting = waiting
+        self._share = max(1, waiting // 4)  # else right passwords, which nothing counts, would leave no room for others
         self._gates: dict[_Bucket, _Gate] = {}
 
     def guess(self, name: str | None, ip: str | None = None) -> AbstractAsyncContextManager[None]:
@@ -125,12 +127,12 @@ class Throttle:
                     del self._gates[bucket]
 
     async def _admit(self, gate: _Gate, bucket: _Bucket) -> bool:
-        """Waits until what is pending leaves room, or the limit is reached: then False. Raises Overloaded."""
+        """Waits until what is pending leaves room, or until the limit is reached: then False. Raises Overloaded."""
         if gate.users - gate.pending > self._waiting:
             raise Overloaded
         async with gate.turn:
             try:
-                while 0 < (left := (await self._read(bucket)).left) <= gate.pending:
+                while (left := (await self._read(bucket)).left) and gate.pending >= min(left, self._share):
                     await gate.turn.wait()
                 if left:
                     gate.pending += 1

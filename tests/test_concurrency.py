@@ -89,17 +89,15 @@ async def test_20_refreshes_of_one_token_at_once_over_two_processes_agree(
 
 
 async def test_a_full_hash_queue_refuses_at_once_and_the_rest_is_served(
-    start: StartClient, new_name: Callable[[], str]
+    start: StartClient, new_user: Callable[[], str]
 ) -> None:
     """REQUIREMENTS 46: one thread and two places to wait; a refusal comes before the first hash is done."""
-    credentials = {"username": new_name(), "password": PASSWORD}
     finished: list[int] = []
 
     async with start(hash_threads=1, hash_queue=2, bcrypt_rounds=12) as client:
-        await client.post("/auth/signup", json=credentials)
 
         async def login() -> httpx.Response:
-            answer = await client.post("/auth/login", json=credentials)
+            answer = await client.post("/auth/login", json={"username": new_user(), "password": PASSWORD})
             finished.append(answer.status_code)
             return answer
 

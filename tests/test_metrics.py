@@ -217,11 +217,11 @@ async def test_the_queues_show_who_waits_and_for_how_long(
     own_mariadb: LocalDatabase, start: StartClient, new_name: Callable[[], str]
 ) -> None:
     port = free_port()
-    body = {"username": new_name(), "password": PASSWORD}
+    bodies = [{"username": new_name(), "password": PASSWORD} for _ in range(5)]
     address = Settings.from_env({"DATABASE_URL": own_mariadb.url, "JWT_SECRET": SECRET}).database
     limits = {"hash_threads": 1, "hash_queue": 9, "bcrypt_rounds": 13, "pool_size": 2, "database_timeout": 2}
     async with start(database=address, metrics_port=port, **limits) as client:
-        logins = asyncio.gather(*(client.post("/auth/login", json=body) for _ in range(4)))
+        logins = asyncio.gather(*(client.post("/auth/login", json=body) for body in bodies[:4]))
         seen = await until(port, lambda found: total(found, "mstack_auth_hash_queue_length") > 0)
         assert total(seen, "mstack_auth_hashes_running") == 1
         assert total(seen, "mstack_auth_hash_queue_limit") == 9
@@ -232,7 +232,7 @@ async def test_the_queues_show_who_waits_and_for_how_long(
         assert total(found, "mstack_auth_pool_connections_in_use") == 0
         with cursor_on(own_mariadb.url) as cursor:
             cursor.execute("lock tables users write")
-            logins = asyncio.gather(*(client.post("/auth/login", json=body) for _ in range(5)))
+            logins = asyncio.gather(*(client.post("/auth/login", json=body) for body in bodies))
             seen = await until(port, lambda found: total(found, "mstack_auth_pool_connections_in_use") == 2)
             assert total(seen, "mstack_auth_pool_connections_limit") == 2
             assert {answer.status_code for answer in await logins} == {503}

@@ -15,7 +15,7 @@ import pytest
 
 from service import tallies
 from service.address import DatabaseAddress
-from service.errors import AuthError, DatabaseUnavailable, InvalidCredentials, TooManyAttempts
+from service.errors import AuthError, DatabaseUnavailable, InvalidCredentials, Overloaded, TooManyAttempts
 from service.localdb import LocalDatabase
 from service.ratelimits import Limit, RateLimits
 from service.tallies import Tallies, Tally
@@ -126,6 +126,29 @@ async def test_right_logins_at_once_all_succeed(start: StartClient, name: str) -
         assert await statuses(client, 9, name) == [401] * 9
         answers = await at_once(*(log_in(client, name, PASSWORD) for _ in range(30)))
         assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_right_logins_of_one_address_leave_room_for_others() -> None:
+    """REQUIREMENTS 46: nothing counts them, and a hundred at once would take all places at the hashes for ever."""
+    throttle, inside, over = Throttle(limits(address="100/900"), waiting=20), Counter[str](), asyncio.Event()
+
+    async def log_in_right(ip: str, number: int) -> None:
+        async with throttle.guess(f"user-{number}", ip):
+            inside[ip] += 1
+            await over.wait()
+
+    logins = [asyncio.create_task(log_in_right("203.0.113.9", number)) for number in range(25)]
+    logins.append(asyncio.create_task(log_in_right("203.0.113.10", 25)))
+    async with asyncio.timeout(20):
+        while not inside["203.0.113.10"] or inside["203.0.113.9"] < 5:
+            await asyncio.sleep(0)
+    assert inside["203.0.113.9"] == 5
+    with pytest.raises(Overloaded):
+        await log_in_right("203.0.113.9", 26)
+    over.set()
+    await asyncio.gather(*logins)
+    assert inside["203.0.113.9"] == 25, "they waited"
+    await throttle.close()
 
 
 async def test_nothing_is_kept_of_whoever_does_not_guess_any_more() -> None:
