@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 SAMPLE_SECRET = "replace-this-with-32-random-bytes-or-more"  # noqa: S105  # it is refused
-_KEY_FILE_MARKS = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
+_KEY_FILE_MARKS = (b"-----BEGIN", b"---- BEGIN", b"ssh-", b"ecdsa-sha2-", b"-cert-v01@openssh.com")
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._\[:\]-]+")  # as browsers write it: RFC 6454 §6.1
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_CLAIM = 200  # characters

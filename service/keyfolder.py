@@ -71,6 +71,8 @@ class KeyFolder:
         with self._refusing_what_is_unreadable():
             record = self._record()
             for path in sorted(path for path in self.path.iterdir() if _is_pem(path.name)):
+                if path.is_fifo():
+                    raise UnusableKey(f"{path}: is a pipe, which keeps its readers waiting")
                 pem = path.read_bytes()
                 # The check of an RSA key takes a tenth of a second, in which no other thread runs: once, also where
                 # another file can't be read, and the folder is read again and again.
@@ -112,7 +114,9 @@ class KeyFolder:
 
     def _write(self, name: str, data: bytes) -> None:
         unfinished = self.path / _UNFINISHED
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+        # A stopped command's, maybe root's; or a link that whoever owns the folder put there for root to follow.
+        unfinished.unlink(missing_ok=True)
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
             file.flush()
             _leave_to(self.path, file.fileno())

@@ -96,9 +96,14 @@ class Settings:
             raise InvalidSetting(
                 "REVOCATION_MAX_AGE", "must be at least twice REVOCATION_INTERVAL, which must not be 0"
             )
+        database = DatabaseAddress.from_url(env.required("DATABASE_URL"))
+        keys = KeySettings.from_env(environ).require_signing() if signs else KeySettings()
+        introspection_secret = env.client_secret("INTROSPECTION_SECRET")
+        if introspection_secret in keys.secrets:
+            raise InvalidSetting("INTROSPECTION_SECRET", "must not be a secret that signs: who may ask could log in")
         return cls(
-            database=DatabaseAddress.from_url(env.required("DATABASE_URL")),
-            keys=KeySettings.from_env(environ).require_signing() if signs else KeySettings(),
+            database=database,
+            keys=keys,
             jwt_expiry=env.duration("JWT_EXPIRY", cls.jwt_expiry),
             jwt_issuer=env.claim("JWT_ISSUER"),
             jwt_audience=env.claim("JWT_AUDIENCE"),
@@ -117,7 +122,7 @@ class Settings:
             cors_origins=env.origins("CORS_ORIGINS", "*"),
             trusted_proxies=env.networks("TRUSTED_PROXIES"),
             limits=RateLimits.from_env(env),
-            introspection_secret=env.client_secret("INTROSPECTION_SECRET"),
+            introspection_secret=introspection_secret,
             log_level=env.choice("LOG_LEVEL", cls.log_level, ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
             log_format=env.choice("LOG_FORMAT", cls.log_format, ("JSON", "CONSOLE")).lower(),
             metrics_host=env.text("METRICS_HOST", cls.metrics_host),

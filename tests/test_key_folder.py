@@ -287,6 +287,25 @@ def test_what_root_writes_is_for_the_owner_of_the_folder(rotation: KeyRotation) 
     assert owners == {(around.stat().st_uid, around.stat().st_gid)}
 
 
+def test_what_lies_where_a_key_is_written_is_not_followed(rotation: KeyRotation, tmp_path: Path) -> None:
+    """REQUIREMENTS 6: else the owner of the folder would get, by root's hand, any file that root may write."""
+    rotation.folder.make()
+    other = tmp_path / "other"
+    other.write_text("another's")
+    other.chmod(0o644)
+    (rotation.folder.path / ".unfinished").symlink_to(other)
+    kid = rotation.new("ES256", NOW)
+    assert (other.read_text(), stat.S_IMODE(other.stat().st_mode)) == ("another's", 0o644)
+    assert stat.S_IMODE((rotation.folder.path / f"{kid}.pem").lstat().st_mode) == 0o600
+
+
+def test_a_pipe_is_no_key_and_keeps_nobody_waiting(rotation: KeyRotation) -> None:
+    rotation.new("ES256", NOW)
+    os.mkfifo(rotation.folder.path / "another.pem")
+    with pytest.raises(UnusableKey, match=r"another\.pem: is a pipe"):
+        rotation.folder.read()
+
+
 def test_many_hands_at_once_lose_nothing(rotation: KeyRotation) -> None:
     """Each has a folder object of its own, as each process has; 24 keys are made and a third of them retired."""
 

@@ -38,6 +38,8 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("JWT_SECRET", "x" * 31),
         ("JWT_SECRET", SAMPLE_SECRET),
         ("JWT_SECRET", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"),
+        ("JWT_SECRET", "---- BEGIN CERTIFICATE ----0123456789abcdef"),
+        ("JWT_SECRET", "x-cert-v01@openssh.com 0123456789abcdef0123456789abcdef"),
         ("JWT_SECRET_PREVIOUS", "short"),
         ("JWT_SECRET_PREVIOUS", f"{'y' * 32}, {'x' * 31}"),
         ("JWT_SECRET_PREVIOUS", SAMPLE_SECRET),
@@ -121,6 +123,7 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("INTROSPECTION_SECRET", "x" * 31 + "%41"),
         ("INTROSPECTION_SECRET", "x" * 31 + "+"),
         ("INTROSPECTION_SECRET", SAMPLE_SECRET),
+        ("INTROSPECTION_SECRET", SECRET),
         ("LOG_LEVEL", "LOUD"),
     ],
 )
