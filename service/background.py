@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from service.database import Database
 from service.errors import Unavailable
 from service.health import Health
+from service.keywatch import KeyWatch
 from service.metrics import Metrics
 from service.passwords import Passwords
 from service.queries import migrations
@@ -62,6 +63,7 @@ async def sample(
     database: Database,
     revocations: Revocations,
     throttle: Throttle,
+    keys: KeyWatch,
 ) -> None:
     """Sets for ever, each second, the metrics that no event changes."""
     while True:
@@ -74,6 +76,7 @@ async def sample(
             "revocation_age_seconds": revocations.silence,
             "revoked_sessions": revocations.remembered,
             "rate_limit_storage_down": float(throttle.storage_is_down),
+            "keys_unusable": float(keys.is_unusable),
             "sampled_timestamp_seconds": time.time(),
         }
         metrics.set(values)

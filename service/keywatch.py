@@ -29,6 +29,11 @@ class KeyWatch:
         self._problem: str | None = None
         self.ring = self._read_patiently()
 
+    @property
+    def is_unusable(self) -> bool:
+        """Whether the folder is, so that the ring is the last good one; a start would fail."""
+        return self._problem is not None
+
     async def follow(self, use: Callable[[KeyRing], None]) -> None:
         """Gives each new ring to `use`, for ever; while the folder is unusable, the last ring stays."""
         while self._folder:

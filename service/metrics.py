@@ -38,6 +38,7 @@ _GAUGES = {
     "revocation_age_seconds": ("Since it was last known which sessions have ended; 0 when nobody asks", "livemax"),
     "revoked_sessions": ("Ended sessions that a process remembers", "livemax"),
     "rate_limit_storage_down": ("Whether attempts are not counted, as the Redis is away: 1 or 0", "livemax"),
+    "keys_unusable": ("Whether the folder of the keys is, and the last good ring stays: 1 or 0", "livemax"),
     "sampled_timestamp_seconds": ("When a process last set the others, since 1970", "livemin"),
 }
 

@@ -30,7 +30,7 @@ ALLOWED = {
     "revocations": {"database", "errors", "queries"},
     "rotation": {"database", "errors", "queries"},
     "background": {
-        "database", "errors", "health", "metrics", "passwords", "queries", "revocations", "sessions",
+        "database", "errors", "health", "keywatch", "metrics", "passwords", "queries", "revocations", "sessions",
         "throttle",
     },
     "metrics": {"release"},

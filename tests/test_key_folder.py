@@ -477,7 +477,8 @@ async def test_a_running_service_takes_over_each_change_and_keeps_the_last_good_
     monkeypatch.setattr(keywatch, "POLL", 0.01)
     caplog.set_level(logging.INFO, keywatch.__name__)
     first = rotation.new("ES256", NOW)
-    async with watching(KeyWatch("ES256", [], rotation.folder.path)) as rings:
+    watch = KeyWatch("ES256", [], rotation.folder.path)
+    async with watching(watch) as rings:
         second = rotation.new("ES256", NOW)
         await until(lambda: rings[-1].kids == [first, second])
         rotation.activate(second, NOW, force=True)
@@ -489,9 +490,11 @@ async def test_a_running_service_takes_over_each_change_and_keeps_the_last_good_
         asyncio.get_running_loop().call_later(0.1, polled.set)
         await polled.wait()
         assert rings[-1].kids == [second, first]
+        assert watch.is_unusable
         (rotation.folder.path / f"{first}.pem").write_bytes(pem)
         rotation.retire(first, NOW, force=True)
         await until(lambda: rings[-1].kids == [second])
+        assert not watch.is_unusable
     assert caplog.messages == ["keys_changed", "keys_changed", "keys_unusable", "keys_changed"]
     signing = [record.__dict__.get("signing") for record in caplog.records]
     assert signing == [first, second, None, second]

@@ -322,6 +322,7 @@ _HASHES = {"hash_queue_limit": "64x20"}
     ("alert", "values", "fires"),
     [
         ("MstackAuthLimitsUnshared", _OUTAGE_OF_THE_LIMITS, True),
+        ("MstackAuthKeysUnusable", {"keys_unusable": "1x20"}, True),
         ("MstackAuthHung", _HUNG, True),
         ("MstackAuthHung", {"sampled_timestamp_seconds": "0+30x20"}, False),
         ("MstackAuthHashQueueFull", _LOGINS_REFUSED | _ROOM | _HASHES, False),
