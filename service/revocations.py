@@ -14,7 +14,6 @@ from service.queries import revocations
 OVERLAP = 30  # seconds; a transaction that began that long ago may still commit a row with an earlier id
 GRACE = 60  # seconds; what the clocks of machines, and a refresh under way, may add to an access token's life
 PAGE = 1000  # rows read in one turn of the event loop
-PATIENCE = 10  # seconds with a server that takes no writes, since there may be no other
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ class Revocations:
             await self._fetch(0)
         _, settled = self._marks[0]
         found = await revocations.sum_up(self._database, settled, self._last)
-        if found.is_read_only and began - self._left_at >= PATIENCE:
+        if found.is_read_only and began - self._left_at >= self._interval:
             self._left_at = began  # another server may have taken over, and who only reads would never notice
             for each in filter(None, (self._database, self._beside)):
                 each.reconnect()

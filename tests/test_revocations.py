@@ -302,6 +302,10 @@ async def test_a_server_that_takes_no_writes_any_more_is_left(own_mariadb: Local
         assert not before & after
         await asyncio.gather(known.read(), other.fetch_one("select 1"))
         assert connections_of(own_mariadb) == after, "there may be no other server: not at each reading"
+        await asyncio.sleep(1)
+        await known.read()
+        await known.read()
+        assert len(after & connections_of(own_mariadb)) < 2, "the address may lead to another by now"
 
 
 async def test_what_ended_long_ago_is_forgotten(known: Revocations, monkeypatch: pytest.MonkeyPatch) -> None:
