@@ -17,6 +17,7 @@ from service.errors import Overloaded
 from service.ratelimits import Limit
 
 TIMEOUT = 0.25  # seconds
+SLICES = 25  # of TIMEOUT; one counts once, however late the event loop is: a connection takes some ten turns of it
 RETRY_INTERVAL = 1  # seconds
 SWEEP_INTERVAL = 10  # seconds
 LONGEST_WAIT = 1  # seconds
@@ -50,14 +51,9 @@ class Tallies:
         )
         self._limiter = FixedWindowRateLimiter(self._storage)
         self._connections = asyncio.Semaphore(CONNECTIONS)  # waiting for one is no fault of the storage
-        self._is_down = False
-        self._is_down_told = False
+        self.is_down = False  # whether, as the log said, nothing is counted
+        self._is_silent = False
         self._next_try = 0.0
-
-    @property
-    def is_down(self) -> bool:
-        """Whether, as far as is known, nothing is counted."""
-        return self._is_down_told
 
     async def read(self, limit: Limit, subject: str) -> Tally:
         """What is left for a subject. Raises Overloaded where too many ask."""
@@ -95,29 +91,29 @@ class Tallies:
             raise Overloaded from None
         try:
             now = time.monotonic()
-            if self._is_down and now < self._next_try:
+            if self._is_silent and now < self._next_try:
                 return None
             self._next_try = now + RETRY_INTERVAL  # so that one alone tries it, while others go on
             try:
-                async with asyncio.timeout(TIMEOUT):
-                    answer = await question()
+                asked = question()
+                answer = await (_in_time(asked) if isinstance(self._storage, RedisStorage) else asked)
             except (StorageError, OSError) as error:
                 self._note_failure(str(error.__cause__ or error) or type(error).__name__)
                 return None
-            self._is_down = False
-            if counts and self._is_down_told:  # where it is full or read-only, it answers the rest
+            self._is_silent = False
+            if counts and self.is_down:  # where it is full or read-only, it answers the rest
                 log.info("rate_limit_storage_available")
-                self._is_down_told = False
+                self.is_down = False
             return answer
         finally:
             self._connections.release()
 
     def _note_failure(self, problem: str) -> None:
         self._next_try = time.monotonic() + RETRY_INTERVAL
-        self._is_down = True
-        if not self._is_down_told:
+        self._is_silent = True
+        if not self.is_down:
             log.warning("rate_limit_storage_unavailable", extra={"problem": problem})
-        self._is_down_told = True
+        self.is_down = True
 
     async def close(self) -> None:
         """Closes the connections to the storage."""
@@ -125,6 +121,19 @@ class Tallies:
             await self._storage.bridge.get_connection().aclose()  # type: ignore[attr-defined]  # of the bridge to redispy
         elif self._storage.timer:
             self._storage.timer.cancel()
+
+
+async def _in_time(question: Awaitable[T]) -> T:
+    """Its answer. Raises TimeoutError where there is none for TIMEOUT, and not because the event loop was late."""
+    task = asyncio.ensure_future(question)
+    try:
+        for _ in range(SLICES):
+            if (await asyncio.wait({task}, timeout=TIMEOUT / SLICES))[0]:
+                return task.result()
+        raise TimeoutError
+    finally:
+        if task.cancel():
+            await asyncio.gather(task, return_exceptions=True)  # until its connection is free
 
 
 async def _prolong(sweep: asyncio.Task[None] | None) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pymysql
 import pytest
+import uvloop
 
 from service import tallies
 from service.localdb import LocalDatabase, free_port
-from service.tallies import RETRY_INTERVAL, TIMEOUT
+from service.ratelimits import Limit
+from service.tallies import RETRY_INTERVAL, TIMEOUT, Tallies
 from tests.conftest import PASSWORD, StartClient, add_user
 from tests.redisserver import Redis
 from tests.server import Server
@@ -119,6 +121,33 @@ async def test_a_redis_that_is_killed_lets_everybody_log_in_until_it_is_back(
         assert (caplog.messages.count(LOST), caplog.messages.count(FOUND)) == (1, 1)
         assert await until(port, lambda found: total(found, down) == 0)
         assert await statuses(client, 1, name, PASSWORD) == [429]
+
+
+def test_an_event_loop_that_is_late_does_not_take_redis_for_silent(
+    redis: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REQUIREMENTS 43: else whoever keeps it busy could guess without a limit. uvloop lets timers go first."""
+    monkeypatch.setattr(tallies, "TIMEOUT", 0.02)
+    limit = Limit(3, 900)
+
+    async def be_busy() -> None:
+        while True:
+            time.sleep(2 * tallies.TIMEOUT)  # as what it does at once when many come
+            await asyncio.sleep(0)
+
+    async def count() -> list[int]:
+        counts = Tallies(redis.url)
+        busy = asyncio.create_task(be_busy())
+        left = []
+        for _ in range(3):
+            await counts.add(limit, "ada")
+            left.append((await counts.read(limit, "ada")).left)
+        busy.cancel()
+        await counts.close()
+        return left
+
+    assert uvloop.run(count()) == [2, 1, 0]
+    assert LOST not in caplog.messages
 
 
 async def test_connections_that_redis_closed_as_idle_are_not_noticed(
