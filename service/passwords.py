@@ -71,8 +71,7 @@ class Passwords:
         self._context = CryptContext(
             schemes=["bcrypt", *_FOREIGN], deprecated="auto", bcrypt__default_rounds=rounds, bcrypt__min_rounds=rounds
         )
-        # Well formed, of today's cost, and nobody's: what an unknown user's password is compared with.
-        self._decoy = f"$2b${rounds:02}${'.' * 53}"
+        self._rounds = rounds
 
     def check(self, password: str) -> None:
         """Accepts a new password or raises InvalidPassword with the reason (NIST SP 800-63B §3.1.1.2)."""
@@ -112,18 +111,26 @@ class Passwords:
                 pass
             except ValueError:
                 log.warning("password_hash_unusable")
-        self._context.verify("", self._decoy)
+        self._hash_for_nothing(self._rounds)
         return Verdict(False, None)
+
+    def _hash_for_nothing(self, rounds: int) -> None:
+        """Takes as long as a comparison with a hash of that cost."""
+        self._context.verify("", f"$2b${rounds:02}${'.' * 53}")  # well formed, and nobody's
 
     def _verify(self, password: str, stored_hash: str) -> Verdict:
         is_wordpress = stored_hash.startswith(WORDPRESS)
         secrets = {password}
-        if stored_hash.startswith((WORDPRESS, _PHPASS)):  # WordPress hashes what addslashes made of what was typed
-            secrets.add(re.sub(r"(['\"\\])", r"\\\1", password))
+        if stored_hash.startswith((WORDPRESS, _PHPASS)):  # it hashes what addslashes and trim made of what was typed
+            secrets.add(password.strip(" \t\n\r\v"))
+            secrets |= {re.sub(r"(['\"\\])", r"\\\1", secret) for secret in secrets}
         if is_wordpress:
             secrets = {_digested(secret) for secret in secrets}
         plain_hash = stored_hash.removeprefix("$wp")
         if not any(self._context.verify(secret, plain_hash) for secret in secrets):
+            if plain_hash.startswith("$2"):  # 2**4 + (2**4 + 2**5 + … + 2**9) = 2**10, as for an unknown user
+                for rounds in range(int(plain_hash[4:6]), self._rounds):
+                    self._hash_for_nothing(rounds)
             return Verdict(False, None)
         is_outdated = is_wordpress or self._context.needs_update(plain_hash)
         return Verdict(True, self._context.hash(password) if is_outdated and _is_hashable(password) else None)

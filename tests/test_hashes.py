@@ -67,6 +67,17 @@ async def test_a_password_with_quotes_is_the_one_that_was_typed_into_wordpress(
         assert not (await passwords.verify("it's a right one", stored)).matches
 
 
+@pytest.mark.parametrize("made_by", [wordpress, schemes.phpass.using(rounds=7).hash])
+async def test_a_password_with_space_around_it_is_the_one_that_was_typed_into_wordpress(
+    passwords: Passwords, made_by: Callable[[str], str]
+) -> None:
+    """Which hashes it without, and its own login takes it with; NO-BREAK SPACE is none to PHP's trim."""
+    typed = "\t it's  the one\v\r\n"
+    for stored in (made_by(r"it\'s  the one"), made_by("it's  the one"), made_by(typed)):
+        assert (await passwords.verify(typed, stored)).matches
+        assert not (await passwords.verify(f"\N{NO-BREAK SPACE}{typed}", stored)).matches
+
+
 async def test_bcrypt_of_a_lower_cost_is_renewed_and_of_a_higher_one_is_kept() -> None:
     """REQUIREMENTS 38."""
     dearer = Passwords(rounds=5, threads=1, queue=5)
