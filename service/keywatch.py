@@ -11,6 +11,7 @@ from service.keyfolder import KeyFolder, State
 from service.keys import KeyRing, UnusableKey, secret_key
 
 POLL = 2  # seconds
+LONGEST_READING = 10  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +39,26 @@ class KeyWatch:
         """Gives each new ring to `use`, for ever; while the folder is unusable, the last ring stays."""
         while self._folder:
             await asyncio.sleep(POLL)
+            # A folder may be slow, or hang, as on a network.
+            slow = f"{self._folder.path}: it could not be read within {LONGEST_READING} seconds"
+            telling = asyncio.get_running_loop().call_later(LONGEST_READING, self._note, slow)
             try:
-                # A folder may be slow, as on a network.
                 ring = await asyncio.to_thread(self._read_patiently)
             except UnusableKey as error:
-                if str(error) != self._problem:
-                    log.error("keys_unusable", extra={"reason": str(error)})  # noqa: TRY400  # no traceback
-                self._problem = str(error)
+                self._note(str(error))
                 continue
+            finally:
+                telling.cancel()
             self._problem = None
             if ring.jwks != self.ring.jwks:
                 self.ring = ring
                 use(ring)
                 log.info("keys_changed", extra={"signing": ring.signing.kid, "kids": ring.kids})
+
+    def _note(self, problem: str) -> None:
+        if problem != self._problem:
+            log.error("keys_unusable", extra={"reason": problem})
+        self._problem = problem
 
     def _read_patiently(self) -> KeyRing:
         """What may have been read in the midst of a change, which takes milliseconds, is read again."""

@@ -299,13 +299,6 @@ def test_what_lies_where_a_key_is_written_is_not_followed(rotation: KeyRotation,
     assert stat.S_IMODE((rotation.folder.path / f"{kid}.pem").lstat().st_mode) == 0o600
 
 
-def test_a_pipe_is_no_key_and_keeps_nobody_waiting(rotation: KeyRotation) -> None:
-    rotation.new("ES256", NOW)
-    os.mkfifo(rotation.folder.path / "another.pem")
-    with pytest.raises(UnusableKey, match=r"another\.pem: is a pipe"):
-        rotation.folder.read()
-
-
 def test_many_hands_at_once_lose_nothing(rotation: KeyRotation) -> None:
     """Each has a folder object of its own, as each process has; 24 keys are made and a third of them retired."""
 
@@ -499,6 +492,30 @@ async def test_a_running_service_takes_over_each_change_and_keeps_the_last_good_
     signing = [record.__dict__.get("signing") for record in caplog.records]
     assert signing == [first, second, None, second]
     assert caplog.records[2].__dict__["reason"].endswith("it is not a private key in PEM, without a password")
+
+
+async def test_a_folder_that_hangs_is_told_and_the_service_goes_on_when_it_is_back(
+    rotation: KeyRotation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder on a network that is gone; a pipe that nobody writes to stands for it."""
+    monkeypatch.setattr(keywatch, "POLL", 0.01)
+    monkeypatch.setattr(keywatch, "LONGEST_READING", 0.5)
+    first = rotation.new("ES256", NOW)
+    watch = KeyWatch("ES256", [], rotation.folder.path)
+    second = rotation.new("ES256", NOW)
+    record = (rotation.folder.path / "ring.json").read_bytes()
+    (rotation.folder.path / "ring.json").unlink()
+    os.mkfifo(rotation.folder.path / "ring.json")
+    async with watching(watch) as rings:
+        await until(lambda: watch.is_unusable)
+        assert caplog.messages == ["keys_unusable"]
+        assert caplog.records[0].__dict__["reason"].endswith("it could not be read within 0.5 seconds")
+        with open(os.open(rotation.folder.path / "ring.json", os.O_WRONLY), "wb") as pipe:  # noqa: PTH123
+            pipe.write(record)
+            (rotation.folder.path / "ring.json").unlink()
+            (rotation.folder.path / "ring.json").write_bytes(record)
+        await until(lambda: rings[-1].kids == [first, second])
+        assert not watch.is_unusable
 
 
 async def test_an_unchanged_folder_costs_no_reading(rotation: KeyRotation, monkeypatch: pytest.MonkeyPatch) -> None:
