@@ -51,13 +51,16 @@ class KeyRotation:
     max_age: int
     longest_lifetime: int
 
-    def new(self, algorithm: str, now: int) -> str:
-        """Makes and publishes a key and returns its kid. The first one of a folder signs at once."""
+    def new(self, algorithm: str | None, now: int) -> str:
+        """Makes and publishes a key, for `algorithm` or for that of the key that signs, and returns its kid.
+
+        The first one of a folder signs at once, and is for ES256 where nothing else is said.
+        """
         self.folder.make()
         with self.folder.locked():
             contents = self.folder.read()
             record = _recorded(contents, now)
-            pem = new_private_key(algorithm)
+            pem = new_private_key(algorithm or _algorithm_of_signing(contents) or "ES256")
             kid = private_key(pem).kid
             assert kid, "of a private key"
             is_first = not record.keys
@@ -72,14 +75,19 @@ class KeyRotation:
             return kid
 
     def activate(self, kid: str, now: int, *, algorithm: str | None = None, force: bool = False) -> None:
-        """Lets a key sign from now on, if it is for `algorithm` where one is given. Raises UnknownKey, Refused."""
+        """Lets a key sign from now on, if it is for `algorithm`, or for that of the key that signs.
+
+        With another one, the service would go on with the key before (`keys_unusable`), also by force. Raises
+        UnknownKey, Refused.
+        """
         with self.folder.locked():
             contents = self.folder.read()
             if kid not in contents.keys:
                 raise UnknownKey(f"there is no PEM of the key {kid}")
             record = _recorded(contents, now)
-            if not force and algorithm not in {None, contents.keys[kid].algorithm}:
-                raise Refused(f"{kid} is for {contents.keys[kid].algorithm}, and the service is set to {algorithm}")
+            its_own, wanted = contents.keys[kid].algorithm, algorithm or _algorithm_of_signing(contents)
+            if wanted not in {None, its_own}:
+                raise Refused(f"{kid} is for {its_own}, not {wanted}: set JWT_ALGORITHM if the service shall change")
             if not force and record.signing != kid and now < (start := self._activate_from(record.keys[kid])):
                 self.folder.write_record(record)  # so that what was not recorded is known from now on
                 raise Refused(f"{kid} may sign from {rfc3339(start)}: until then, some may not know it")
@@ -137,6 +145,10 @@ class KeyRotation:
 def rfc3339(seconds: int) -> str:
     """A time as a person reads it: 2026-01-31T23:59:59Z."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _algorithm_of_signing(contents: Contents) -> str | None:
+    return contents.keys[contents.signing].algorithm if contents.signing in contents.keys else None
 
 
 def _recorded(contents: Contents, now: int) -> Record:

@@ -62,7 +62,7 @@ def test_a_key_is_for_the_configured_algorithm_unless_another_one_is_named(opera
     operator.run("new", JWT_ALGORITHM="RS256")
     assert sorted(key["algorithm"] for key in operator.listed()) == ["ES256", "ES256", "RS256", "RS256"]
     operator.run("activate", other, code=1)
-    assert operator.err == f"Error: {other} is for RS256, and the service is set to ES256\n"
+    assert operator.err == f"Error: {other} is for RS256, not ES256: set JWT_ALGORITHM if the service shall change\n"
 
 
 def test_a_person_sees_a_table(operator: Operator) -> None:

@@ -110,9 +110,6 @@ def test_force_does_at_once_what_would_log_somebody_out(rotation: KeyRotation) -
     rotation.activate(second, NOW, force=True)
     rotation.retire(first, NOW, force=True)
     assert states(rotation) == {second: "signing"}
-    third = rotation.new("RS256", NOW)
-    rotation.activate(third, NOW, algorithm="ES256", force=True)
-    assert states(rotation) == {third: "signing", second: "superseded"}
 
 
 def test_to_activate_the_key_that_signs_changes_nothing(rotation: KeyRotation) -> None:
@@ -149,13 +146,29 @@ def test_a_rotation_can_be_turned_back(rotation: KeyRotation) -> None:
     assert one(rotation, second).retire_from == NOW + 1001 + LIFETIME + PICK_UP
 
 
-def test_a_key_for_another_algorithm_than_the_services_does_not_get_to_sign(rotation: KeyRotation) -> None:
+@pytest.mark.parametrize("algorithm", ["ES256", None])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_key_for_another_algorithm_than_the_services_does_not_get_to_sign(
+    rotation: KeyRotation, algorithm: str | None, force: bool
+) -> None:
+    """Also in haste, without the settings of the service: it would go on with the key that may have leaked."""
     first, second = rotation.new("ES256", NOW), rotation.new("RS256", NOW)
-    with pytest.raises(Refused, match="is for RS256, and the service is set to ES256"):
-        rotation.activate(second, NOW + 1000, algorithm="ES256")
+    with pytest.raises(Refused, match="is for RS256, not ES256: set JWT_ALGORITHM"):
+        rotation.activate(second, NOW + 1000, algorithm=algorithm, force=force)
     assert states(rotation)[first] == "signing"
-    rotation.activate(second, NOW + 1000, algorithm="RS256")
+    rotation.activate(second, NOW + 1000, algorithm="RS256", force=force)
     assert states(rotation)[second] == "signing"
+
+
+def test_a_key_is_for_the_algorithm_of_the_one_that_signs_where_nothing_else_is_said(rotation: KeyRotation) -> None:
+    first, second = rotation.new("RS256", NOW), rotation.new(None, NOW)
+    rotation.activate(second, NOW, force=True)
+    rotation.retire(first, NOW, force=True)
+    assert ring_of(rotation, "RS256").kids == [second]
+    (rotation.folder.path / f"{second}.pem").unlink()
+    third = rotation.new(None, NOW)
+    rotation.activate(third, NOW, force=True)
+    assert [listed.algorithm for listed in rotation.list(NOW)] == ["ES256", None], "of the lost one nothing is known"
 
 
 @pytest.mark.parametrize("kid", ["nobody", "", "../ring", "ring.json"])

@@ -37,14 +37,15 @@ def _force(warning: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 @keys.command()
 @_folder
 @click.option(
-    "--algorithm", type=click.Choice(["ES256", "RS256"]), help="Default: JWT_ALGORITHM, or ES256 where that is HS256."
+    "--algorithm",
+    type=click.Choice(["ES256", "RS256"]),
+    help="Default: JWT_ALGORITHM; where that is HS256, as the key that signs, or ES256.",
 )
 @terminal.as_json
 def new(folder: Path | None, algorithm: str | None, as_json: bool) -> None:
     """Makes and publishes a key, and prints its kid. The first one of a folder signs at once."""
     rotation, settings = _rotation(folder)
-    configured = "ES256" if settings.jwt_algorithm == "HS256" else settings.jwt_algorithm
-    kid = rotation.new(algorithm or configured, int(time.time()))
+    kid = rotation.new(algorithm or _configured(settings), int(time.time()))
     [made] = [listed for listed in rotation.list(int(time.time())) if listed.kid == kid]
     terminal.show(made, kid, as_json=as_json)
     if not as_json:
@@ -64,13 +65,12 @@ def list_(folder: Path | None, as_json: bool) -> None:
 @keys.command(context_settings=_KID)
 @click.argument("kid")
 @_folder
-@_force("Also before all who verify can have fetched the key, or if it is not for JWT_ALGORITHM.")
+@_force("Also before all who verify can have fetched the key.")
 @terminal.as_json
 def activate(kid: str, folder: Path | None, force: bool, as_json: bool) -> None:
     """Lets a key sign, once it has been published for JWKS_MAX_AGE; the one that signed goes on verifying."""
     rotation, settings = _rotation(folder)
-    algorithm = None if settings.jwt_algorithm == "HS256" else settings.jwt_algorithm
-    rotation.activate(kid, int(time.time()), algorithm=algorithm, force=force)
+    rotation.activate(kid, int(time.time()), algorithm=_configured(settings), force=force)
     terminal.show({"kid": kid, "state": "signing"}, f"{kid} signs.", as_json=as_json)
 
 
@@ -95,6 +95,10 @@ def _rotation(folder: Path | None) -> tuple[KeyRotation, KeySettings]:
         folder=KeyFolder(path), max_age=settings.jwks_max_age, longest_lifetime=settings.longest_lifetime
     )
     return rotation, settings
+
+
+def _configured(settings: KeySettings) -> str | None:
+    return None if settings.jwt_algorithm == "HS256" else settings.jwt_algorithm  # a folder's key signs nothing then
 
 
 def _cells(key: Listed) -> list[str | None]:
