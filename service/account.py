@@ -1,7 +1,7 @@
 """What a user who is logged in does with sessions and account, without HTTP and without SQL."""
 
 import logging
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,39 +52,43 @@ class Account:
         log.info("sessions_revoked", extra={"username": claims.username, "count": count})
         return count
 
-    async def change_password(self, claims: AccessClaims, current: str, new: str) -> None:
+    async def change_password(self, claims: AccessClaims, current: str, new: str, *, ip: str | None = None) -> None:
         """Puts a new password in the place of the current one, and ends every other session (ASVS 7.4.3).
 
         Raises InvalidPassword for the new one, InvalidCredentials and TooManyAttempts for the current one.
         """
         self.passwords.check(new)
         for _ in range(2):  # once more where the stored hash was changed, or renewed, while this one was compared
-            user = await self._authenticate(claims, current)
-            put = partial(_put, user, await self.passwords.hash(new))
+            async with self._attempt(claims, ip):
+                user = await self._authenticate(claims, current)
+                put = partial(_put, user, await self.passwords.hash(new))
             with suppress(_Outdated):
                 await self.sessions.end_all(user.id, spare=claims.sid, also=put)
                 log.info("password_changed", extra={"username": user.username})
                 return
         raise _wrong_password(claims)
 
-    async def delete(self, claims: AccessClaims, password: str) -> None:
+    async def delete(self, claims: AccessClaims, password: str, *, ip: str | None = None) -> None:
         """Deletes the user and all sessions; the name is free again. Raises InvalidCredentials, TooManyAttempts."""
         for _ in range(2):
-            user = await self._authenticate(claims, password)
+            async with self._attempt(claims, ip):
+                user = await self._authenticate(claims, password)
             with suppress(_Outdated):
                 await self.sessions.end_all(user.id, also=partial(_delete, user))
                 log.info("account_deleted", extra={"username": user.username})
                 return
         raise _wrong_password(claims)
 
-    async def _authenticate(self, claims: AccessClaims, password: str) -> User:
+    def _attempt(self, claims: AccessClaims, ip: str | None) -> AbstractAsyncContextManager[None]:
         self.passwords.require_room()
-        async with self.throttle.guess(usernames.key_of(claims.username)):
-            await self.list_sessions(claims)
-            user = await users.find(self.database, claims.sub)
-            matches, _ = await self.passwords.verify(password, user.password_hash if user else None)
-            if user is None or not matches:
-                raise _wrong_password(claims)
+        return self.throttle.guess(usernames.key_of(claims.username), ip)
+
+    async def _authenticate(self, claims: AccessClaims, password: str) -> User:
+        await self.list_sessions(claims)
+        user = await users.find(self.database, claims.sub)
+        matches, _ = await self.passwords.verify(password, user.password_hash if user else None)
+        if user is None or not matches:
+            raise _wrong_password(claims)
         return user
 
 

@@ -87,8 +87,7 @@ def lifespan(
         work += [partial(background.purge, sessions), partial(keys.follow, tokens.use)]
         if metrics and settings.metrics_port:
             metrics.set({"hash_queue_limit": settings.hash_queue, "pool_connections_limit": settings.pool_size})
-            parts = (metrics, health, passwords, database, revocations, throttle, keys)
-            work.append(partial(background.sample, *parts))
+            work.append(partial(background.sample, metrics, health, passwords, database, revocations, throttle, keys))
             work.append(partial(metrics.serve, settings.metrics_host, settings.metrics_port))
         tasks = [asyncio.create_task(background.persist(each)) for each in work]
         try:

@@ -316,6 +316,47 @@ async def test_an_address_is_limited_whatever_the_names(start: StartClient, name
         assert (await log_in(client, name, PASSWORD, "203.0.113.8")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "member"),
+    [("PUT", "/auth/password", "currentPassword"), ("DELETE", "/auth/account", "password")],
+)
+async def test_who_is_logged_in_is_limited_as_an_address_too(
+    start: StartClient, sql: pymysql.cursors.Cursor, new_name: NewName, method: str, path: str, member: str
+) -> None:
+    """REQUIREMENTS 43, 46: an account more, of which anybody may have several, brings no guesses more."""
+    async with start(limits=limits(address="3/900"), trusted_proxies=LOOPBACK) as client:
+        tokens = [
+            (await log_in(client, add_user(sql, new_name()), PASSWORD, "203.0.113.7")).json()["token"] for _ in range(4)
+        ]
+        for address, wanted in (("203.0.113.7", [401, 401, 401, 429]), ("203.0.113.8", [401, 401])):
+            for token, status in zip(tokens, wanted, strict=False):
+                body = {"newPassword": "another horse battery", member: "a wrong guess"}
+                headers = {"Authorization": f"Bearer {token}", **of(address)}
+                assert (await client.request(method, path, json=body, headers=headers)).status_code == status
+
+
+async def test_changes_of_passwords_at_one_address_leave_room_for_others(
+    start: StartClient, sql: pymysql.cursors.Cursor, name: str, new_name: NewName
+) -> None:
+    """REQUIREMENTS 46: each has two hashes computed, and nothing counts those that succeed."""
+    body = {"currentPassword": PASSWORD, "newPassword": PASSWORD}
+    async with start(hash_threads=1, hash_queue=7, trusted_proxies=LOOPBACK) as client:
+
+        async def change_again_and_again(token: str) -> None:
+            headers, changed = {"Authorization": f"Bearer {token}", **of("203.0.113.7")}, 0
+            while changed < 20:
+                answer = await client.put("/auth/password", json=body, headers=headers)
+                changed += answer.status_code == 200
+
+        tokens = [(await log_in(client, add_user(sql, new_name()), PASSWORD)).json()["token"] for _ in range(10)]
+        changing = asyncio.gather(*map(change_again_and_again, tokens))
+        logins = Counter[int]()
+        while not changing.done():
+            logins[(await log_in(client, name, PASSWORD, "203.0.113.8")).status_code] += 1
+        assert set(logins) == {200}
+        await changing
+
+
 async def test_a_network_of_ipv6_is_one_address(start: StartClient, new_name: NewName) -> None:
     """REQUIREMENTS 43."""
     async with start(limits=limits(address="2/900"), trusted_proxies=LOOPBACK) as client:

@@ -9,7 +9,7 @@ from service.errors import InvalidCredentials, InvalidPassword, SessionNotFound,
 from service.tokens import AccessClaims
 from service.web import examples
 from service.web.operation import STORED, Operation
-from service.web.payload import bearer_token, read, render
+from service.web.payload import bearer_token, client_address, read, render
 from service.web.state import State
 from service.web.wire import Done, Password, PasswordChange, Session, Sessions, SessionsEnded, Spared
 
@@ -55,7 +55,9 @@ async def change_password(request: Request[State]) -> Response:
     """Change the password, which ends every other session."""
     claims = _authorise(request)
     body = await read(request, PasswordChange)
-    await request.state["account"].change_password(claims, body.current_password, body.new_password)
+    await request.state["account"].change_password(
+        claims, body.current_password, body.new_password, ip=client_address(request)
+    )
     return render(PASSWORD_CHANGED)
 
 
@@ -63,7 +65,7 @@ async def delete_account(request: Request[State]) -> Response:
     """Delete the user and all sessions; the name is free again."""
     claims = _authorise(request)
     body = await read(request, Password)
-    await request.state["account"].delete(claims, body.password)
+    await request.state["account"].delete(claims, body.password, ip=client_address(request))
     return render(ACCOUNT_DELETED)
 
 

@@ -118,6 +118,11 @@ def bearer_token(request: Request[Any]) -> str:
     return token.lstrip(" ")
 
 
+def client_address(request: Request[Any]) -> str | None:
+    """Whose the connection is, or who a trusted proxy says that it is from; None where that is not known."""
+    return request.client.host if request.client else None
+
+
 encode = msgspec.json.Encoder().encode
 
 

@@ -18,7 +18,7 @@ from service.web.account import ACCOUNT_ROUTES
 from service.web.errors import refuse
 from service.web.identity import IDENTITY, identity_headers
 from service.web.operation import STORED, Operation
-from service.web.payload import bearer_token, read, read_form, render
+from service.web.payload import bearer_token, client_address, read, read_form, render
 from service.web.state import State
 from service.web.wire import (
     Credentials,
@@ -40,7 +40,7 @@ REVOKED = Done(message="The token is no longer valid")
 async def signup(request: Request[State]) -> Response:
     """Sign up."""
     body = await read(request, NewUser)
-    await request.state["auth"].signup(body.username, body.password, ip=_client(request))
+    await request.state["auth"].signup(body.username, body.password, ip=client_address(request))
     return render(SIGNED_UP)
 
 
@@ -48,7 +48,7 @@ async def login(request: Request[State]) -> Response:
     """Log in, which opens a session."""
     body = await read(request, Credentials)
     pair = await request.state["auth"].login(
-        body.username, body.password, user_agent=request.headers.get("user-agent"), ip=_client(request)
+        body.username, body.password, user_agent=request.headers.get("user-agent"), ip=client_address(request)
     )
     return _render_pair(pair)
 
@@ -82,10 +82,6 @@ async def revoke(request: Request[State]) -> Response:
     body = await read_form(request, PresentedToken)
     await introspection.revoke(request.state["auth"], body.token)
     return render(REVOKED)
-
-
-def _client(request: Request[State]) -> str | None:
-    return request.client.host if request.client else None
 
 
 def _render_pair(pair: auth.TokenPair) -> Response:
