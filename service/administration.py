@@ -61,10 +61,12 @@ class Administration:
 
     async def end_session(self, session_id: str) -> None:
         """Ends a session, and so its access tokens."""
-        # What is not ASCII, the database would refuse to compare.
-        found = await refresh_tokens.find(self.database, [session_id]) if session_id.isascii() else []
+        unknown = Unknown(f"there is no session {session_id!r}")
+        if not session_id.isascii():  # the database would refuse to compare it
+            raise unknown
+        found = await refresh_tokens.find(self.database, [session_id], max_age=self.sessions.max_age)
         if not found or not await self.sessions.end(found[0].user_id, [session_id]):
-            raise Unknown(f"there is no session {session_id!r}")
+            raise unknown
 
     async def end_sessions(self, raw_username: str) -> int:
         """Ends all of the user's sessions; returns how many."""

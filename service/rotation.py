@@ -92,6 +92,7 @@ class Rotation:
         return found
 
     async def _read(self, steps: Collection[Step], now: int) -> dict[Step, Session | None]:
-        sessions = await refresh_tokens.find(self._database, {step.session_id for step in steps})
+        ids = {step.session_id for step in steps}
+        sessions = await refresh_tokens.find(self._database, ids, max_age=self._max_age)
         live = {(session.id, session.user_id): session for session in sessions if session.expires_at > now}
         return {step: live.get(step[:2]) for step in steps}

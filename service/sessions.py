@@ -67,7 +67,7 @@ class Sessions:
     async def of_user(self, user_id: str) -> list[OpenSession]:
         """The user's live sessions, the one used last first; of very many, those used last."""
         now, limit = int(self.clock()), self.limit + BATCH
-        return await refresh_tokens.find_of_user(self.database, user_id, now=now, limit=limit)
+        return await refresh_tokens.find_of_user(self.database, user_id, now=now, max_age=self.max_age, limit=limit)
 
     async def end(self, user_id: str, session_ids: list[str]) -> int:
         """Ends those of the sessions that are the user's; returns how many, since some may be gone already."""

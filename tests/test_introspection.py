@@ -13,6 +13,7 @@ from service.localdb import LocalDatabase
 from tests.conftest import PASSWORD, StartClient
 from tests.server import CLIENT_SECRET, ISSUER, claims_of
 from tests.test_revoke import FORM, refresh, revoke
+from tests.test_verify import bearer
 
 INACTIVE = {"active": False}
 CLIENT = ("gateway", CLIENT_SECRET)
@@ -130,6 +131,32 @@ async def test_a_token_is_inactive_from_its_expiry_on(start: StartClient, new_na
                 found = await introspect(client, pair[kind])
                 assert isinstance(found, dict)
                 assert found["active"] is is_active, (kind, moment)
+
+
+async def test_a_session_older_than_the_greatest_age_is_over_also_where_that_was_lowered(
+    start: StartClient, new_name: Callable[[], str]
+) -> None:
+    """To refresh, to introspection and in the list; the one that was refused must not have been called active."""
+    credentials = {"username": new_name(), "password": PASSWORD}
+    login_at = int(time.time())
+    now = [login_at]
+    changed = {"introspection_secret": SECRET, "session_max_age": 3600}
+    async with start(clock=lambda: now[0]) as before, start(clock=lambda: now[0], **changed) as client:
+        await before.post("/auth/signup", json=credentials)
+        early = (await before.post("/auth/login", json=credentials)).json()["refreshToken"]
+        now[0] = login_at + 1
+        live = (await refresh(before, early)).json()["refreshToken"]
+        for age, is_active in ((3599, True), (3600, False)):
+            now[0] = login_at + age
+            for token in (early, live):
+                found = await introspect(client, token)
+                assert isinstance(found, dict)
+                assert found["active"] is is_active
+            other = (await client.post("/auth/login", json=credentials)).json()["token"]
+            listed = (await client.get("/auth/sessions", headers=bearer(other))).json()["sessions"]
+            assert (claims_of(early)["sid"] in {session["id"] for session in listed}) is is_active
+        for token in (early, live):
+            assert (await refresh(client, token)).status_code == 401
 
 
 def basic(credentials: str | bytes) -> str:

@@ -163,7 +163,7 @@ async def test_a_use_that_cannot_be_noted_is_no_reason_to_refuse(
         sql.execute(
             """
             insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
-            values (%s, %s, 1, '2026-01-01', utc_timestamp() + interval 1 day, '2026-01-01')
+            values (%s, %s, 1, '2026-01-01', utc_timestamp() + interval 1 day, utc_timestamp())
             """,
             (session, user),
         )

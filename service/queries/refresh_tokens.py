@@ -60,25 +60,25 @@ async def insert(
         return True  # a lost connection made the insert run twice; the id is ours
 
 
-async def find(database: Database, session_ids: Iterable[str]) -> list[Session]:
-    """Those of the sessions, one at least, that exist; they may have expired."""
+async def find(database: Database, session_ids: Iterable[str], *, max_age: int) -> list[Session]:
+    """Those of the sessions, one at least, that exist; they may have expired, `max_age` after their login at last."""
     statement = """
-        select refresh_tokens.id,
+        select t.id,
                user_id,
                username,
                generation,
                timestampdiff(second, '1970-01-01', rotated_at),
-               timestampdiff(second, '1970-01-01', expires_at),
+               timestampdiff(second, '1970-01-01', least(expires_at, t.created_at + interval %s second)),
                timestampdiff(second, '1970-01-01', greatest(rotated_at, coalesce(last_used_at, rotated_at)))
-        from refresh_tokens force index (primary)
+        from refresh_tokens t force index (primary)
         straight_join users force index (primary) on users.id = user_id
-        where refresh_tokens.id in %s
+        where t.id in %s
     """
-    return [Session(*row) for row in await database.fetch_all(statement, tuple(session_ids))]
+    return [Session(*row) for row in await database.fetch_all(statement, max_age, tuple(session_ids))]
 
 
-async def find_of_user(database: Database, user_id: str, *, now: int, limit: int) -> list[OpenSession]:
-    """Up to `limit` of the user's sessions that have not expired `now`, the one used last first."""
+async def find_of_user(database: Database, user_id: str, *, now: int, max_age: int, limit: int) -> list[OpenSession]:
+    """Up to `limit` of the user's sessions that `now` are alive and younger than `max_age`, the one used last first."""
     statement = """
         select id,
                timestampdiff(second, '1970-01-01', created_at),
@@ -88,10 +88,12 @@ async def find_of_user(database: Database, user_id: str, *, now: int, limit: int
         from refresh_tokens
         where user_id = %s
           and expires_at > %s
+          and created_at > %s
         order by used desc, id desc
         limit %s
     """
-    return [OpenSession(*row) for row in await database.fetch_all(statement, user_id, moment(now), limit)]
+    found = await database.fetch_all(statement, user_id, moment(now), moment(now - max_age), limit)
+    return [OpenSession(*row) for row in found]
 
 
 async def rotate(database: Database, due: Iterable[tuple[str, int]], *, now: int, lifetime: int, max_age: int) -> None:
@@ -153,10 +155,7 @@ async def lock_of_user(database: Statements, user_id: str, limit: int) -> list[s
 
 async def delete(database: Statements, session_ids: Iterable[str]) -> None:
     """Deletes the sessions, one at least."""
-    statement = """
-        delete from refresh_tokens
-        where id in %s
-    """
+    statement = "delete from refresh_tokens where id in %s"
     await database.execute(statement, tuple(session_ids))
 
 
