@@ -149,7 +149,7 @@ class Pool:
 
     def drop(self, since: float | None = None) -> None:
         """Closes the connections that were not used since, by default all: those that somebody has, at their return."""
-        self._stale = since or asyncio.get_running_loop().time()
+        self._stale = max(self._stale, since or asyncio.get_running_loop().time())
         for connection in (each for each in self._idle if each.last_usage < self._stale):
             connection.close()  # and found closed when its turn comes
 

@@ -12,6 +12,7 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
+from redis.exceptions import ResponseError
 
 from service.errors import Overloaded
 from service.ratelimits import Limit
@@ -98,10 +99,12 @@ class Tallies:
                 asked = question()
                 answer = await (_in_time(asked) if isinstance(self._storage, RedisStorage) else asked)
             except (StorageError, OSError) as error:
+                # One that answers, but counts no more, as where it is full or read-only, still says what it counted.
+                self._is_silent = not isinstance(error.__cause__, ResponseError)
                 self._note_failure(str(error.__cause__ or error) or type(error).__name__)
                 return None
             self._is_silent = False
-            if counts and self.is_down:  # where it is full or read-only, it answers the rest
+            if counts and self.is_down:
                 log.info("rate_limit_storage_available")
                 self.is_down = False
             return answer
@@ -110,7 +113,6 @@ class Tallies:
 
     def _note_failure(self, problem: str) -> None:
         self._next_try = time.monotonic() + RETRY_INTERVAL
-        self._is_silent = True
         if not self.is_down:
             log.warning("rate_limit_storage_unavailable", extra={"problem": problem})
         self.is_down = True

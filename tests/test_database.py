@@ -14,7 +14,7 @@ from bench.faults.proxy import Proxy
 from service import pool as connections
 from service.address import DatabaseAddress
 from service.database import Database, Statements
-from service.errors import DatabaseUnavailable, InvalidCredentials, Overloaded
+from service.errors import DatabaseUnavailable, InvalidCredentials, Overloaded, Unavailable
 from service.localdb import LocalDatabase
 from tests.conftest import PASSWORD, StartClient
 from tests.data import a_copy
@@ -66,6 +66,22 @@ async def test_a_statement_that_takes_too_long_leaves_the_connections_that_were_
         assert isinstance(slow.exception(), Overloaded)
         ids.add(await opened.fetch_one("select connection_id()"))
         assert len(ids) == 1
+
+
+async def test_a_statement_that_takes_too_long_does_not_bring_back_a_server_that_was_left(
+    own_mariadb: LocalDatabase,
+) -> None:
+    async with pool(own_mariadb.url, size=2, timeout=2) as opened:
+        await asyncio.gather(*(opened.fetch_one("select sleep(0.05)") for _ in range(2)))  # connects
+        too_long = asyncio.create_task(opened.fetch_one("select sleep(9)"))
+        await asyncio.sleep(1)
+        busy = asyncio.create_task(opened.fetch_one("select connection_id(), sleep(1.5)"))
+        await asyncio.sleep(0.5)
+        opened.reconnect()
+        await asyncio.wait([too_long])
+        assert isinstance(too_long.exception(), Overloaded)
+        assert (left := await busy)
+        assert await opened.fetch_one("select connection_id()") != left[:1]
 
 
 async def test_those_that_wait_for_a_connection_are_served_in_their_order(own_mariadb: LocalDatabase) -> None:
@@ -135,11 +151,13 @@ async def test_a_session_is_strict_in_utc_and_commits_whatever_the_server_prefer
     """REQUIREMENTS 49, 51."""
     as_root(own_mariadb, "set global sql_mode = ''", "set global time_zone = '+05:00'", "set global autocommit = 0")
     as_root(own_mariadb, "set global completion_type = 'CHAIN'", "set global init_connect = 'set names gbk'")
-    query = "select @@sql_mode, @@time_zone, @@autocommit, @@completion_type, @@innodb_lock_wait_timeout"
+    query = "select @@sql_mode, @@time_zone, @@autocommit, @@completion_type"
+    waits = "select @@innodb_lock_wait_timeout, @@lock_wait_timeout, @@idle_transaction_timeout"
     charsets = "select @@character_set_client, @@character_set_connection, @@character_set_results"
     async with pool(own_mariadb.url) as opened:
         row = await opened.fetch_one(query)
-        assert row == ("STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", "+00:00", 1, "NO_CHAIN", 1)
+        assert row == ("STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION", "+00:00", 1, "NO_CHAIN")
+        assert await opened.fetch_one(waits) == (1, 1, 5)
         assert await opened.fetch_one(charsets) == ("utf8mb4",) * 3
 
 
@@ -280,6 +298,29 @@ async def test_a_transaction_happens_whole_or_not_at_all(own_mariadb: LocalDatab
             assert await opened.fetch_one("select count(*) from revocations") == (0,)
         assert await opened.transact(work) == 1
         assert await opened.fetch_one("select count(*) from revocations") == (2,)
+
+
+@pytest.mark.parametrize("timeout", [4, 5])
+async def test_a_transaction_that_a_statement_of_it_ends_leaves_nothing_on_its_connection(
+    own_mariadb: LocalDatabase, timeout: float
+) -> None:
+    """REQUIREMENTS 66: else what comes next on it would be in a transaction that nobody commits, or commit that."""
+
+    async def work(transaction: Statements) -> None:
+        await transaction.execute(f"{insert} ('half', now(), now())")
+        await transaction.execute("delete from users")
+
+    with cursor_on(own_mariadb.url) as cursor:
+        cursor.execute("insert into users values ('x', 'x', 'x', '', now())")
+        cursor.execute("begin")
+        cursor.execute("select * from users for update")
+        async with pool(own_mariadb.url, size=1, timeout=timeout) as opened:
+            with pytest.raises(Unavailable):
+                await opened.transact(work)
+            await opened.execute(f"{insert} ('acknowledged', now(), now())")
+            cursor.execute("rollback")
+            cursor.execute("select session_id from revocations")
+            assert cursor.fetchall() == (("acknowledged",),)
 
 
 async def test_a_transaction_begins_again_after_a_deadlock(own_mariadb: LocalDatabase) -> None:
