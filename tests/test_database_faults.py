@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import httpx
 import pymysql
 import pytest
 
+from bench.faults.proxy import Proxy
 from service.address import DatabaseAddress
-from service.localdb import LocalDatabase
+from service.localdb import LocalDatabase, free_port
 from service.mariadb import account
 from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
@@ -187,6 +189,20 @@ async def test_a_service_starts_without_its_database_and_uses_it_when_it_comes(
             assert await ask_everything(client, flow, new_name) == {503: 4}
             own_mariadb.start()
             await until_it_works(client, new_name)
+
+
+async def test_a_database_that_is_down_delays_no_start_and_a_silent_one_by_seconds(
+    settings: Settings, start: StartClient
+) -> None:
+    """Though its timeout is longer, and so is the wait for what has ended."""
+    began = time.monotonic()
+    async with start(database=replace(settings.database, port=free_port())):
+        assert time.monotonic() - began < 15
+    async with Proxy(settings.database.port) as network:
+        network.freeze()
+        began = time.monotonic()
+        async with start(database=replace(settings.database, port=network.port), database_timeout=60):
+            assert time.monotonic() - began < 25
 
 
 async def test_a_service_leaves_when_its_late_database_has_no_schema(new_data: Path, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ import pytest
 from pymysql.cursors import Cursor
 
 from bench.servers import environment
-from service.importfiles import read_jsonl
+from service.importfiles import read_csv, read_jsonl
 from service.imports import Candidate
 from service.localdb import LocalDatabase
 from tests import newcomers
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, add_user
 from tests.newcomers import foreign_hashes
 from tests.operators import Administrator
 from tests.server import ROOT, TOOLS, cursor_on, untraced
@@ -143,6 +143,47 @@ def test_a_time_may_be_a_date_or_seconds(said: str | int, meant: int) -> None:
     [found] = read_jsonl(io.BytesIO(line), now=1800000000)
     assert isinstance(found, Candidate)
     assert (found.created_at or 0) == meant
+
+
+def test_csv_says_when_a_user_signed_up_and_its_columns_may_be_in_any_order() -> None:
+    """A column `password` beside `password_hash` may hold anything, such as what it says."""
+    text = f"created_at,password,username,password_hash\n2024-01-31T12:00:00+02:00,x,ada,{HASH}\n,x,bob,{HASH}\n"
+    ada, bob = read_csv(io.BytesIO(text.encode()), now=1800000000)
+    assert isinstance(ada, Candidate)
+    assert isinstance(bob, Candidate)
+    assert (ada.username, ada.created_at, ada.password_hash) == ("ada", 1706695200, HASH)
+    assert (bob.username, bob.created_at, bob.password_hash) == ("bob", None, HASH)
+
+
+def test_a_json_line_may_have_password_beside_password_hash() -> None:
+    line = json.dumps({"username": "ada", "password": "hunter2", "password_hash": HASH}).encode()
+    [found] = read_jsonl(io.BytesIO(line), now=1800000000)
+    assert isinstance(found, Candidate)
+    assert found.password_hash == HASH
+
+
+def test_a_time_without_a_zone_is_utc_and_none_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for a day, by which the clocks and zones of two machines may differ."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    now = 1800000000
+    times: list[str | int] = ["2024-01-31T12:00:00", now + 86399, now + 86401]
+    lines = "\n".join(json.dumps({"username": "ada", "password": HASH, "created_at": each}) for each in times)
+    try:
+        found = list(read_jsonl(io.BytesIO(lines.encode()), now=now))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    understood = [each.created_at for each in found if isinstance(each, Candidate)]
+    assert (len(found), understood) == (3, [1706702400, now + 86399])
+
+
+def test_who_is_there_with_the_same_hash_is_already_there(
+    admin: Administrator, sql: Cursor, new_name: Callable[[], str]
+) -> None:
+    """Whatever brought the user: the id is another one then."""
+    name = add_user(sql, new_name(), HASH)
+    assert import_csv(admin, f"{HEADER}{name},{HASH}\n") == outcome(0, 1, 0)
 
 
 def test_bad_json_lines_are_refused_with_their_reasons(admin: Administrator, new_name: Callable[[], str]) -> None:

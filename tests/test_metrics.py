@@ -9,32 +9,44 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metrics
+from service import keywatch, metrics
 from service.environment import InvalidSetting
 from service.localdb import LocalDatabase, free_port
-from service.settings import Settings
+from service.metrics import Metrics
+from service.settings import KeySettings, Settings
 from tests.conftest import PASSWORD, StartClient
-from tests.server import ISSUER, NO_TLS, ROOT, SECRET, Server, TracedServer, cursor_on
+from tests.server import ISSUER, NO_TLS, ROOT, SECRET, Server, TracedServer, cursor_on, untraced
+from tests.signers import ES256
 
 DEPLOY = ROOT / "service" / "deploy"
-REQUESTS = "mstack_auth_request_duration_seconds_count"
+DURATION = "mstack_auth_request_duration_seconds"
+REQUESTS = f"{DURATION}_count"
 Series = tuple[str, frozenset[tuple[str, str]]]
 
 
 def series(port: int) -> dict[Series, float]:
     """A scrape: each series, by its name and labels, and its value."""
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10, verify=NO_TLS).raise_for_status().text
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+
+
+def exposed(observer: Metrics) -> dict[Series, float]:
+    """What a scrape would get."""
+    text = generate_latest(observer._served).decode()
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
 
@@ -381,3 +393,78 @@ async def test_a_process_that_never_heard_of_ended_sessions_says_for_how_long(
     async with start(database=nowhere, metrics_port=port):
         found = await until(port, lambda found: total(found, "mstack_auth_revocation_age_seconds") > 1)
     assert total(found, "mstack_auth_ready") == 0
+
+
+def test_a_request_is_in_the_bucket_of_its_time() -> None:
+    """Verify's, which are noted together, and all others."""
+
+    async def observe() -> None:
+        observer.observe_verify(0.3)
+        observer.observe("POST", "/auth/login", 200, 0.3)
+        await asyncio.sleep(0.1)
+
+    observer = Metrics()
+    asyncio.run(observe())
+    found = exposed(observer)
+    for route in ("/auth/verify", "/auth/login"):
+        assert total(found, f"{DURATION}_bucket", route=route, le="0.25") == 0
+        assert total(found, f"{DURATION}_bucket", route=route, le="0.5") == 1
+        assert total(found, f"{DURATION}_sum", route=route) == 0.3
+
+
+async def test_what_is_sampled_is_what_there_is(start: StartClient, name: str) -> None:
+    port = free_port()
+    async with start(metrics_port=port) as client:
+        pair = (await client.post("/auth/login", json={"username": name, "password": PASSWORD})).json()
+        await client.post("/auth/logout", json={"refreshToken": pair["refreshToken"]})
+        found = await until(port, lambda found: total(found, "mstack_auth_revoked_sessions") > 0)
+    assert abs(total(found, "mstack_auth_sampled_timestamp_seconds") - time.time()) < 60
+
+
+async def test_a_folder_of_keys_that_turns_unusable_is_sampled(
+    start: StartClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keywatch, "POLL", 0.01)
+    port, pem = free_port(), tmp_path / "key.pem"
+    pem.write_bytes(ES256.pem)
+    async with start(metrics_port=port, keys=KeySettings(jwt_algorithm="ES256", jwt_keys=tmp_path)):
+        await until(port, lambda found: total(found, "mstack_auth_ready") == 1)
+        assert total(series(port), "mstack_auth_keys_unusable") == 0
+        pem.write_bytes(ES256.pem[:100])
+        await until(port, lambda found: total(found, "mstack_auth_keys_unusable") == 1)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from service.metrics import Metrics
+
+Metrics(Path(sys.argv[1])).set({each: float(value) for each, value in (text.split("=") for text in sys.argv[2:])})
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_bad_worker_is_not_hidden_by_a_good_one(tmp_path: Path) -> None:
+    """Its revocations are old, it can't use Redis or the keys, and it hangs since long."""
+    bad = {"ready": 0, "revocation_age_seconds": 99, "rate_limit_storage_down": 1, "keys_unusable": 1}
+    bad |= {"sampled_timestamp_seconds": 1}
+    good = {"ready": 1, "revocation_age_seconds": 0, "rate_limit_storage_down": 0, "keys_unusable": 0}
+    good |= {"sampled_timestamp_seconds": 1000}
+    with ExitStack() as stack:
+        for values in (bad, good):
+            command = [
+                sys.executable,
+                "-c",
+                WORKER,
+                str(tmp_path),
+                *(f"{name}={value}" for name, value in values.items()),
+            ]
+            env = {**untraced(), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+            worker = stack.enter_context(
+                subprocess.Popen(command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            assert worker.stdout
+            assert worker.stdout.readline() == b"\n"
+        found = exposed(Metrics(tmp_path))
+    assert {name: total(found, f"mstack_auth_{name}") for name in bad} == bad

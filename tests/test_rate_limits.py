@@ -357,6 +357,22 @@ async def test_changes_of_passwords_at_one_address_leave_room_for_others(
         await changing
 
 
+async def test_who_meets_two_limits_is_told_of_both_and_when_the_later_one_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    throttle = Throttle(limits(name="1/10", address="1/900"), waiting=10)
+    with pytest.raises(InvalidCredentials):
+        async with throttle.guess("ada", "203.0.113.7"):
+            raise InvalidCredentials
+    with pytest.raises(TooManyAttempts) as refused:
+        async with throttle.guess("ada", "203.0.113.7"):
+            pass
+    assert refused.value.retry_after > 800
+    assert sorted(caplog.records[-1].__dict__["limits"]) == ["address", "name"]
+    await throttle.close()
+
+
 async def test_a_network_of_ipv6_is_one_address(start: StartClient, new_name: NewName) -> None:
     """REQUIREMENTS 43."""
     async with start(limits=limits(address="2/900"), trusted_proxies=LOOPBACK) as client:

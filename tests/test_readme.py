@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service import background, health, keywatch, lifespan, revocations, sessions, tallies
 from service.localdb import LocalDatabase, free_port
 from service.queries import migrations
 from service.ratelimits import RateLimits
 from service.settings import KeySettings, Settings
+from service.web import payload
 from tests.data import a_copy
 from tests.server import CLIENT_SECRET, ROOT, Server, untraced
 from tests.test_contract import every_error
@@ -49,6 +51,33 @@ def test_the_endpoints_answer_what_is_printed(server: Server) -> None:
             .replace("…", '[^"]+')
         )
         assert re.fullmatch(pattern, answer), answer
+
+
+@pytest.mark.parametrize(
+    ("sentence", "found", "said"),
+    [
+        (
+            "None waits for it longer than ¼ s, and one in a second tries",
+            (tallies.TIMEOUT, tallies.RETRY_INTERVAL),
+            (0.25, 1),
+        ),
+        ("a login that has waited a second for its turn", tallies.LONGEST_WAIT, 1),
+        (
+            "by each process about every five minutes, 500 rows at a time",
+            (background.PURGE_INTERVAL, sessions.BATCH),
+            (300, 500),
+        ),
+        ("look at the folder every 2 seconds", keywatch.POLL, 2),
+        ("begins where the readings of 30 seconds ago ended", revocations.OVERLAP, 30),
+        ("one to two lives of an access token (and a minute)", revocations.GRACE, 60),
+        ("and one that says nothing by three seconds at most", lifespan.LONGEST_SILENCE, 3),
+        ("failed, within a second", health.DEADLINE, 0.8),
+        ("the body took longer than 5 s, has more than 16 KiB", (payload.BODY_TIMEOUT, payload.MAX_BODY), (5, 16384)),
+    ],
+)
+def test_a_time_that_is_printed_is_that_of_the_code(sentence: str, found: object, said: object) -> None:
+    assert sentence in " ".join(README.split())
+    assert found == said
 
 
 @pytest.fixture

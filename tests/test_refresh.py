@@ -7,7 +7,7 @@ import httpx
 from pymysql.cursors import Cursor
 
 from tests.conftest import PASSWORD, StartClient
-from tests.server import claims_of
+from tests.server import SECRET, claims_of
 
 
 async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
@@ -57,6 +57,24 @@ async def test_an_old_token_after_its_successor_was_used_ends_the_session(
     assert sql.fetchone() == (0,)
     for token in (tokens["refreshToken"], second, third):
         assert (await refresh(client, token)).status_code == 401
+
+
+async def test_a_dump_of_the_database_has_no_part_of_a_token(
+    client: httpx.AsyncClient, tokens: dict[str, str], sql: Cursor
+) -> None:
+    """REQUIREMENTS 24: neither its signature, nor the secret that signs, nor the password."""
+    pairs = [tokens, (await refresh(client, tokens["refreshToken"])).json()]
+    sql.execute("select table_name from information_schema.tables where table_schema = database()")
+    tables = [row[0] for row in sql.fetchall()]
+    assert {"users", "refresh_tokens", "revocations"} <= set(tables)
+    dump = ""
+    for table in tables:
+        sql.execute(f"select * from {table}")
+        dump += repr(sql.fetchall())
+    assert str(claims_of(tokens["refreshToken"])["sid"]) in dump
+    parts = [part for pair in pairs for name in ("token", "refreshToken") for part in pair[name].split(".")]
+    for secret in (*parts, SECRET, PASSWORD):
+        assert secret not in dump
 
 
 async def test_a_token_whose_session_is_gone_is_refused(client: httpx.AsyncClient, tokens: dict[str, str]) -> None:

@@ -20,6 +20,7 @@ from service.localdb import LocalDatabase
 from service.revocations import GRACE, Revocations
 from service.settings import Settings
 from tests.conftest import PASSWORD, StartClient
+from tests.operators import Administrator
 from tests.server import ISSUER, Server, claims_of, cursor_on
 from tests.test_database import pool
 from tests.test_database_faults import as_root, connections_of
@@ -199,6 +200,25 @@ async def test_a_revocation_that_is_committed_late_is_not_missed(
         assert is_known(known, "late")
 
 
+async def test_a_transaction_may_take_half_a_minute(
+    own_mariadb: LocalDatabase, known: Revocations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a machine that stalls: what is read anew begins so long ago."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    await known.read()
+    with cursor_on(own_mariadb.url) as slow, cursor_on(own_mariadb.url) as fast:
+        slow.execute("begin")
+        revoke(slow, "late")
+        revoke(fast, "early")
+        for _ in range(4):
+            await known.read()
+            now[0] += 7
+        slow.execute("commit")
+        await known.read()
+        assert is_known(known, "late")
+
+
 async def test_a_late_one_is_not_hidden_by_those_that_come_during_the_reading(own_mariadb: LocalDatabase) -> None:
     """Each time between the counting and the fetching."""
 
@@ -309,6 +329,50 @@ async def test_a_server_that_takes_no_writes_any_more_is_left(own_mariadb: Local
             await asyncio.gather(known.read(), other.fetch_one("select 1"))
             await known.read()
             assert len(after & connections_of(own_mariadb)) < 2, "the address may lead to another by now"
+
+
+async def test_a_service_leaves_it_with_all_its_connections(own_mariadb: LocalDatabase, start: StartClient) -> None:
+    """Those of requests too, which might only read."""
+    async with start(database=DatabaseAddress.from_url(own_mariadb.url)) as client:
+        credentials = {"username": "ada", "password": PASSWORD}
+        await client.post("/auth/signup", json=credentials)
+        await client.post("/auth/login", json=credentials)
+        before = connections_of(own_mariadb)
+        assert len(before) >= 2
+        as_root(own_mariadb, "set global read_only = 1")
+        async with asyncio.timeout(20):
+            while before & connections_of(own_mariadb):
+                await asyncio.sleep(0.1)
+
+
+async def test_an_end_is_told_for_as_long_as_access_tokens_live_whoever_made_it(
+    mariadb: LocalDatabase, start: StartClient, sql: Cursor, new_name: Callable[[], str]
+) -> None:
+    """REQUIREMENTS 26: and a minute, in which a refresh may be under way, or clocks differ."""
+    lives = "select timestampdiff(second, created_at, expires_at) from revocations where session_id = %s"
+    async with start(jwt_expiry=3600) as client:
+        credentials = {"username": new_name(), "password": PASSWORD}
+        await client.post("/auth/signup", json=credentials)
+        by_user, by_operator = [(await client.post("/auth/login", json=credentials)).json() for _ in range(2)]
+        await client.post("/auth/logout", json={"refreshToken": by_user["refreshToken"]})
+    await asyncio.to_thread(Administrator(mariadb.url, JWT_EXPIRY="1h").run, "sessions", "revoke", sid(by_operator))
+    for pair in (by_user, by_operator):
+        sql.execute(lives, sid(pair))
+        assert sql.fetchone() == (3660,)
+
+
+async def test_a_service_remembers_an_end_for_as_long_as_its_access_tokens_live(
+    start: StartClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REQUIREMENTS 26: it forgets twice in that time, and none too early."""
+    real, ahead = time.monotonic, [0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead[0])
+    async with start(jwt_expiry=3600, revocation_interval=0.02) as client:
+        pair = await log_in(client, name)
+        await client.post("/auth/logout", json={"refreshToken": pair["refreshToken"]})
+        for ahead[0] in range(0, 3600, 300):
+            await asyncio.sleep(0.05)  # a reading or more
+            assert (await verify(client, pair)).status_code == 401, ahead
 
 
 async def test_what_ended_long_ago_is_forgotten(known: Revocations, monkeypatch: pytest.MonkeyPatch) -> None:

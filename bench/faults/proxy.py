@@ -43,6 +43,7 @@ class Proxy:
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._open.wait()
@@ -50,7 +51,6 @@ class Proxy:
         try:
             database_reader, database_writer = await asyncio.open_connection("127.0.0.1", self._database_port)
         except ConnectionError:
-            writer.close()
             return
         self._to_database.add(database_writer)
 
@@ -70,5 +70,4 @@ class Proxy:
             await asyncio.gather(forward(reader, database_writer), forward(database_reader, writer))
         finally:
             self._to_database.discard(database_writer)
-            writer.close()
             database_writer.close()
