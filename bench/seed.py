@@ -25,8 +25,9 @@ R = TypeVar("R")
 
 def seed(url: str, folder: Path, *, users: int, sessions: int, rounds: int = 12) -> None:
     """Writes logins, signups, access and refresh tokens, a line each, to files in `folder`."""
-    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=86400)  # longer than any run
+    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)
     now = int(time.time())
+    tomorrow = now + 86400  # no run takes as long; and after `iat` verify takes none for longer than JWT_EXPIRY
     moment, until = (datetime.fromtimestamp(t, UTC).replace(tzinfo=None) for t in (now, now + 7 * 86400))
     stored = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds)).decode()
     names = [(str(uuid7()), f"user-{number:05}") for number in range(users)]
@@ -47,7 +48,7 @@ def seed(url: str, folder: Path, *, users: int, sessions: int, rounds: int = 12)
     _write(folder / "logins", (f'{{"username":"{name}","password":"{PASSWORD}"}}' for _, name in names))
     _write(
         folder / "access",
-        (tokens.issue_access(user_id=u, username=name, session_id=s, now=now) for s, u, name in opened),
+        (tokens.issue_access(user_id=u, username=name, session_id=s, now=tomorrow) for s, u, name in opened),
     )
     _write(
         folder / "refresh",

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from service import usernames
 from service.database import Database
-from service.errors import InvalidCredentials, SessionRevoked
+from service.errors import DatabaseUnavailable, InvalidCredentials, InvalidToken, SessionRevoked
 from service.passwords import Passwords
 from service.queries import users
 from service.queries.refresh_tokens import Session
@@ -74,7 +74,10 @@ class Auth:
 
     def verify(self, access_token: str) -> AccessClaims:
         """Says whose access token this is, from memory alone. Raises InvalidToken, StaleRevocations."""
-        claims = self.tokens.verify_access(access_token, self.clock())
+        now = self.clock()
+        claims = self.tokens.verify_access(access_token, now)
+        if now >= claims.iat + self.revocations.lifetime:  # of a longer JWT_EXPIRY: its end may be forgotten by now
+            raise InvalidToken
         self.revocations.require_live(claims.sid)
         return claims
 
@@ -87,7 +90,12 @@ class Auth:
         claims = self.tokens.verify_refresh(refresh_token, self.clock())
         session = await self.rotation.advance(Step(claims.sid, claims.sub, claims.gen))
         # It has ended, or the database is older than the token: restored from a backup.
-        if session is None or session.generation <= claims.gen:
+        if session is None or session.generation < claims.gen:
+            raise SessionRevoked
+        if session.generation == claims.gen:  # it was moved on; this was read elsewhere, where that is not known yet
+            raise DatabaseUnavailable
+        if self.revocations.has_ended(session.id):  # a server that took over has lost that
+            await self.sessions.end(session.user_id, [session.id])
             raise SessionRevoked
         if session.generation > claims.gen + 1:
             await self.sessions.end(session.user_id, [session.id])

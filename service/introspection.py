@@ -28,8 +28,10 @@ async def introspect(auth: Auth, token: str) -> AccessClaims | RefreshClaims | N
     except InvalidToken:
         return None
     session = await auth.rotation.find(Step(claims.sid, claims.sub, claims.gen))
+    if session is None or auth.revocations.has_ended(session.id):
+        return None
     # Where a refresh would give the token its successor.
-    return claims if session and claims.gen <= session.generation <= claims.gen + 1 else None
+    return claims if claims.gen <= session.generation <= claims.gen + 1 else None
 
 
 async def revoke(auth: Auth, token: str) -> None:

@@ -54,10 +54,14 @@ class Revocations:
 
     def require_live(self, session_id: str) -> None:
         """Raises SessionRevoked when the session is known to have ended, StaleRevocations when too little is known."""
-        if session_id in self._young or session_id in self._old:
+        if self.has_ended(session_id):
             raise SessionRevoked
         if self._is_too_old:
             raise StaleRevocations
+
+    def has_ended(self, session_id: str) -> bool:
+        """Whether the session is known to have ended."""
+        return session_id in self._young or session_id in self._old
 
     @property
     def is_stale(self) -> bool:

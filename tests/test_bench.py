@@ -10,9 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench import servers
+from bench import seed, servers
 from bench.plan import BOTH
+from service.address import DatabaseAddress
+from service.localdb import LocalDatabase
+from service.settings import KeySettings
+from tests.conftest import StartClient
 from tests.server import ISSUER, NO_TLS, ROOT, SECRET, Server, untraced
+from tests.test_verify import bearer
 
 BENCH = [sys.executable, "-m", "bench"]
 
@@ -104,3 +109,18 @@ def test_an_interrupt_or_a_closed_terminal_ends_everything_that_was_started(
     with_environments = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
     assert f"TMPDIR={tmp_path}" not in with_environments
     assert not list(tmp_path.iterdir())
+
+
+async def test_the_tokens_of_a_run_are_good_for_half_a_day(
+    own_mariadb: LocalDatabase, start: StartClient, tmp_path: Path
+) -> None:
+    """All of `python -m bench` takes most of an hour, and it counts what is no 200 as a mistake of its own."""
+    seed.seed(own_mariadb.url, tmp_path, users=1, sessions=1, rounds=4)
+    [access], [refreshing] = ((tmp_path / name).read_text().split() for name in ("access", "refresh"))
+    database, keys = DatabaseAddress.from_url(own_mariadb.url), KeySettings(jwt_secret=seed.SECRET.encode())
+    now = [time.time()]
+    async with start(clock=lambda: now[0], database=database, keys=keys) as client:
+        for _ in range(2):
+            assert (await client.get("/auth/verify", headers=bearer(access))).status_code == 200
+            assert (await client.post("/auth/refresh", json={"refreshToken": refreshing})).status_code == 200
+            now[0] += 12 * 3600

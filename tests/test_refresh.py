@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 
 import httpx
+import pytest
 from pymysql.cursors import Cursor
 
+from service.database import Database, Row
 from tests.conftest import PASSWORD, StartClient
-from tests.server import SECRET, claims_of
+from tests.server import CLIENT_SECRET, SECRET, claims_of
 
 
 async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
@@ -94,6 +96,53 @@ async def test_a_session_that_expired_in_the_database_is_refused(
     assert (await refresh(client, tokens["refreshToken"])).json()["code"] == "session_revoked"
     sql.execute("select generation from refresh_tokens where id = %s", session)
     assert sql.fetchone() == (0,), "an expired session is not rotated"
+
+
+async def test_a_session_that_ended_does_not_come_back_where_the_database_lost_its_end(
+    start: StartClient, name: str, sql: Cursor
+) -> None:
+    """As a replica that took over before it had heard of it: whoever logged out would be logged in again."""
+    async with start(introspection_secret=CLIENT_SECRET.encode()) as client:
+        tokens = (await client.post("/auth/login", json={"username": name, "password": PASSWORD})).json()
+        session_id = claims_of(tokens["refreshToken"])["sid"]
+        sql.execute("select * from refresh_tokens where id = %s", session_id)
+        row = sql.fetchone()
+        assert row
+        await client.post("/auth/logout", json={"refreshToken": tokens["refreshToken"]})
+
+        sql.execute("delete from revocations where session_id = %s", session_id)
+        sql.execute(f"insert into refresh_tokens values ({', '.join(['%s'] * len(row))})", row)
+        form = {"token": tokens["refreshToken"]}
+        found = await client.post("/auth/introspect", data=form, auth=("gateway", CLIENT_SECRET))
+        assert found.json() == {"active": False}
+        answer = await refresh(client, tokens["refreshToken"])
+        assert (answer.status_code, answer.json()["code"]) == (401, "session_revoked")
+        sql.execute("select count(*) from refresh_tokens where id = %s", session_id)
+        assert sql.fetchone() == (0,), "it has ended again, for all processes"
+        sql.execute("select count(*) from revocations where session_id = %s", session_id)
+        assert sql.fetchone() == (1,)
+
+
+async def test_whose_rotation_is_not_known_yet_where_it_is_read_is_not_logged_out(
+    start: StartClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that lags behind, to which a proxy sends what only reads, stands here for the same answer again."""
+    answers: dict[tuple[object, ...], list[Row]] = {}
+    fetch_all = Database.fetch_all
+
+    async def fetch_late(self: Database, statement: str, *arguments: object) -> list[Row]:
+        if arguments not in answers:
+            answers[arguments] = await fetch_all(self, statement, *arguments)
+        return answers[arguments]
+
+    async with start() as service:
+        tokens = (await service.post("/auth/login", json={"username": name, "password": PASSWORD})).json()
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "fetch_all", fetch_late)
+            answer = await refresh(service, tokens["refreshToken"])
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        assert answer.headers["Retry-After"]
+        assert claims_of(await successor(service, tokens["refreshToken"]))["gen"] == 1
 
 
 async def test_a_token_newer_than_its_row_is_refused_and_harms_nothing(

@@ -361,6 +361,24 @@ async def test_an_end_is_told_for_as_long_as_access_tokens_live_whoever_made_it(
         assert sql.fetchone() == (3660,)
 
 
+async def test_a_token_of_a_longer_expiry_is_over_where_its_end_would_be_forgotten(
+    start: StartClient, name: str
+) -> None:
+    """REQUIREMENTS 26: while JWT_EXPIRY is raised, or after it was lowered, processes and tokens differ."""
+    now = [time.time()]
+    began = int(now[0])
+    async with (
+        start(clock=lambda: now[0], jwt_expiry=3600) as longer,
+        start(clock=lambda: now[0], jwt_expiry=300) as shorter,
+    ):
+        pair = await log_in(longer, name)
+        for age, status in ((359, 200), (360, 401), (3599, 401)):
+            now[0] = began + age
+            assert (await verify(shorter, pair)).status_code == status, age
+            assert (await verify(longer, pair)).status_code == 200, age
+        assert (await verify(shorter, pair)).json()["code"] == "invalid_token"
+
+
 async def test_a_service_remembers_an_end_for_as_long_as_its_access_tokens_live(
     start: StartClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ from tests.signers import (
 
 KEY = SECRET.encode()
 NOW = 1_800_000_000
-COMMON = {"sub": "ada-id", "username": "ada", "sid": "no-such-session", "iat": 1_700_000_000, "exp": 4_000_000_000}
+COMMON = {"sub": "ada-id", "username": "ada", "sid": "no-such-session", "iat": 3_999_999_700, "exp": 4_000_000_000}
 ACCESS = {**COMMON, "type": "access", "jti": "some-unique-value"}
 REFRESH = {**COMMON, "type": "refresh", "gen": 0}
 MISSING = object()

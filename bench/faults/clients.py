@@ -126,8 +126,9 @@ class Load:
             await asyncio.sleep(PAUSE)
 
     async def _verify_on(self) -> None:
-        tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=7 * 86400)
-        token = tokens.issue_access(user_id="u", username="watcher", session_id="watcher", now=int(time.time()))
+        tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)
+        tomorrow = int(time.time()) + 86400  # after `iat` verify takes none for longer than JWT_EXPIRY
+        token = tokens.issue_access(user_id="u", username="watcher", session_id="watcher", now=tomorrow)
         while not self._stopping.is_set():
             await self._service.ask("verify", "watcher", token=token)
             await asyncio.sleep(VERIFY_INTERVAL)
