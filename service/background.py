@@ -85,7 +85,9 @@ async def sample(
 
 async def purge(sessions: Sessions) -> None:
     """Deletes what has expired for ever, a batch at a time; harmless when several processes do."""
+    pause = PURGE_INTERVAL / 10  # before the first: there may be workers who do not live for long
     while True:
-        await asyncio.sleep(PURGE_INTERVAL * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
         async for _ in sessions.purge():
             pass
+        pause = PURGE_INTERVAL

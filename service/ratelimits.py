@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from service.environment import UNITS, Environment, InvalidSetting
 
 _LONGEST_WINDOW = 30 * 86400
+_LONGEST_IN_MEMORY = 3600  # every ten seconds all counts are looked at in one turn of the event loop
 
 
 class Limit(NamedTuple):
@@ -30,21 +31,24 @@ class RateLimits:
     @classmethod
     def from_env(cls, env: Environment) -> "RateLimits":
         """Reads and checks these settings alone. Raises InvalidSetting at the first one that is unusable."""
+        storage = _storage(env)
+        longest = _LONGEST_WINDOW if storage else _LONGEST_IN_MEMORY
         return cls(
             rate_limits=env.choice("RATE_LIMITS", "ON", ("ON", "OFF")) == "ON",
-            rate_limit_login_name=_limit(env, "RATE_LIMIT_LOGIN_NAME", cls.rate_limit_login_name),
-            rate_limit_login_address=_limit(env, "RATE_LIMIT_LOGIN_ADDRESS", cls.rate_limit_login_address),
-            rate_limit_signup=_limit(env, "RATE_LIMIT_SIGNUP", cls.rate_limit_signup),
-            rate_limit_storage=_storage(env),
+            rate_limit_login_name=_limit(env, "RATE_LIMIT_LOGIN_NAME", cls.rate_limit_login_name, longest),
+            rate_limit_login_address=_limit(env, "RATE_LIMIT_LOGIN_ADDRESS", cls.rate_limit_login_address, longest),
+            rate_limit_signup=_limit(env, "RATE_LIMIT_SIGNUP", cls.rate_limit_signup, longest),
+            rate_limit_storage=storage,
         )
 
 
-def _limit(env: Environment, name: str, default: Limit) -> Limit:
+def _limit(env: Environment, name: str, default: Limit, longest: int) -> Limit:
     text = env.text(name, f"{default.amount}/{default.seconds}s")
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,7})([smhd])", text)
     limit = Limit(int(match[1]), int(match[2]) * UNITS[match[3]]) if match else Limit(0, 0)
-    if limit.amount < 1 or not 1 <= limit.seconds <= _LONGEST_WINDOW:
-        raise InvalidSetting(name, f"must be a number and a time of 30d at most, such as 20/15m; not {text!r}")
+    if limit.amount < 1 or not 1 <= limit.seconds <= longest:
+        form = "a number and a time, such as 20/15m, of 1h at most or with RATE_LIMIT_STORAGE of 30d"
+        raise InvalidSetting(name, f"must be {form}; not {text!r}")
     return limit
 
 

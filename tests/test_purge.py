@@ -83,6 +83,17 @@ async def test_a_database_that_is_away_does_not_end_the_purge(
             await asyncio.sleep(0.01)
 
 
+async def test_a_worker_that_does_not_live_for_long_purges_too(
+    start: StartClient, name: str, sql: Cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that `--limit-max-requests` ends: it does not wait for as long as between two purges."""
+    monkeypatch.setattr(background, "PURGE_INTERVAL", 60)
+    leave_expired(sql, name, 1)
+    async with start(), asyncio.timeout(25):
+        while await count(sql, name) > 0:
+            await asyncio.sleep(0.1)
+
+
 async def test_work_that_meets_a_bug_is_begun_again_and_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: int) -> None:
         ("RATE_LIMIT_LOGIN_ADDRESS", "20/15"),
         ("RATE_LIMIT_LOGIN_ADDRESS", "20 per minute"),
         ("RATE_LIMIT_SIGNUP", "20/31d"),
+        ("RATE_LIMIT_SIGNUP", "20/61m"),
         ("RATE_LIMIT_STORAGE", "memory://"),
         ("RATE_LIMIT_STORAGE", "redis://"),
         ("RATE_LIMIT_STORAGE", "redis://h:99999"),
@@ -291,6 +292,14 @@ def test_a_folder_of_keys_is_required_to_sign_with_one_and_a_secret_then_is_not(
     assert (keys.jwt_algorithm, keys.jwt_keys, keys.secrets) == (algorithm, Path("/etc/keys"), (SECRET.encode(),))
     with pytest.raises(InvalidSetting, match="JWT_SECRET is not set"):
         Settings.from_env({**bare, "JWT_ALGORITHM": "HS256", "JWT_KEYS": "/etc/keys"})
+
+
+def test_a_limit_over_days_is_for_redis() -> None:
+    """In the memory of a process, all that is counted is looked at again and again."""
+    for text, seconds in (("20/30d", 30 * 86400), ("20/1h", 3600)):
+        settings = Settings.from_env({**GOOD, "RATE_LIMIT_SIGNUP": text, "RATE_LIMIT_STORAGE": "redis://:pw@h/0"})
+        assert settings.limits.rate_limit_signup == (20, seconds)
+    assert Settings.from_env({**GOOD, "RATE_LIMIT_SIGNUP": "20/1h"}).limits.rate_limit_signup == (20, 3600)
 
 
 def test_the_settings_of_keys_can_be_read_alone() -> None:
