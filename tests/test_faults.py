@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pymysql
 import pytest
 
 from bench.database import Administrator
+from bench.faults.contention import _holds_all
 from bench.faults.journal import Journal
 from bench.faults.proxy import Proxy
 from bench.faults.requests import Service, Session, User
@@ -21,7 +23,9 @@ from bench.faults.usage import Usage, command_of, leaks, tree, usage
 from bench.faults.verdict import compare
 from bench.seed import PASSWORD
 from service.localdb import LocalDatabase
-from tests.server import ROOT, Server, claims_of, untraced
+from tests.conftest import add_user
+from tests.server import ROOT, Server, claims_of, cursor_on, untraced
+from tests.test_database_faults import ask_as_root
 
 QUICK = ("restart", "killed-worker")
 
@@ -192,3 +196,29 @@ async def test_a_frozen_network_says_nothing_and_what_was_open_stays_dead() -> N
         for _, writer in (old, new):
             writer.close()
             await writer.wait_closed()
+
+
+def test_who_locks_all_rows_is_told_that_it_had_to_give_way(own_mariadb: LocalDatabase) -> None:
+    """To another that has written more; else one deadlock would end a soak."""
+    waiting = "select count(*) from information_schema.innodb_trx where trx_state = 'LOCK WAIT'"
+    with cursor_on(own_mariadb.url) as heavy, cursor_on(own_mariadb.url) as locker:
+        add_user(heavy, "ada")
+        heavy.execute(
+            """
+            insert into refresh_tokens (id, user_id, generation, rotated_at, expires_at, created_at)
+            select uuid(), id, 0, now(), now(), now() from users
+            """
+        )
+        heavy.execute("begin")
+        values = "select uuid(), now(), now() from seq_1_to_2000"
+        heavy.execute(f"insert into revocations (session_id, created_at, expires_at) {values}")
+        heavy.execute("select id from users for update")
+        with ThreadPoolExecutor(1) as thread:
+            locking = thread.submit(_holds_all, locker)
+            while ask_as_root(own_mariadb, waiting) == ((0,),):
+                time.sleep(0.2)  # for as long, InnoDB tells the same
+            heavy.execute("select id from refresh_tokens for update")
+            assert not locking.result()
+        heavy.execute("rollback")
+        assert _holds_all(locker)
+        locker.execute("rollback")

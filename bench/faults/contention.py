@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import pymysql
+from pymysql.constants import ER
 
 from bench.faults.clients import PAUSE
 from bench.faults.experiment import Experiment
@@ -46,9 +47,11 @@ async def killed_connections(experiment: Experiment[LocalDatabase]) -> None:
     async with experiment.under_load(), experiment.fault():
         for number in range(count):
             connections = await asyncio.to_thread(experiment.administrator.connections)
-            with suppress(pymysql.OperationalError, IndexError):  # it went by itself
-                await asyncio.to_thread(experiment.administrator.ask, f"kill {connections[number % len(connections)]}")
-                killed += 1
+            if connections:
+                with suppress(pymysql.OperationalError):  # it went by itself
+                    chosen = connections[number % len(connections)]
+                    await asyncio.to_thread(experiment.administrator.ask, f"kill {chosen}")
+                    killed += 1
             await asyncio.sleep(0.2)
     experiment.evidence["killed"] = killed
 
@@ -91,9 +94,8 @@ async def locked_rows(experiment: Experiment[LocalDatabase]) -> None:
     before = _metric(experiment, "lock_timeouts")
     async with experiment.under_load(), experiment.fault():
         with experiment.administrator.connect(database="auth") as other, other.cursor() as cursor:
-            cursor.execute("begin")
-            await asyncio.to_thread(cursor.execute, "select id from refresh_tokens for update")
-            await asyncio.to_thread(cursor.execute, "select id from users for update")
+            while not await asyncio.to_thread(_holds_all, cursor):
+                await asyncio.sleep(PAUSE)
             await asyncio.sleep(experiment.length(6, 3))
             cursor.execute("rollback")
     experiment.evidence["lock waits that timed out"] = _metric(experiment, "lock_timeouts") - before
@@ -110,6 +112,19 @@ async def deadlocks(experiment: Experiment[LocalDatabase]) -> None:
                     await asyncio.to_thread(_meet, cursor)
                 await asyncio.sleep(PAUSE)
     experiment.evidence["deadlocks"] = _metric(experiment, "lock_deadlocks") - before
+
+
+def _holds_all(cursor: "pymysql.cursors.Cursor") -> bool:
+    """Tries to lock all rows; False where it had to give way to another, of whom each had what the other wanted."""
+    try:
+        cursor.execute("begin")
+        cursor.execute("select id from refresh_tokens for update")
+        cursor.execute("select id from users for update")
+    except pymysql.OperationalError as error:
+        if error.args[0] != ER.LOCK_DEADLOCK:
+            raise
+        return False
+    return True
 
 
 def _metric(experiment: Experiment[LocalDatabase], name: str) -> int:
