@@ -11,6 +11,7 @@ from typing import NamedTuple
 WORDPRESS = "$wp$"  # bcrypt of an HMAC, since WordPress 6.8
 LONGEST = 255  # characters; the column's
 BCRYPT_ROUNDS = range(4, 15 + 1)  # powers of two
+WORDPRESS_ROUNDS = range(4, 14 + 1)  # a password may have two spellings
 PHPASS_ROUNDS = range(7, 18 + 1)  # powers of two
 SHA512_ROUNDS = range(1000, 1_000_000 + 1)
 PBKDF2_ROUNDS = range(1, 3_000_000 + 1)
@@ -91,7 +92,7 @@ def _argon2_excess(found: Mapping[str, str | None]) -> str | None:
 
 _FORMS = (
     _Form("bcrypt", "$2", _BCRYPT, _rounds(BCRYPT_ROUNDS)),
-    _Form("bcrypt in WordPress", WORDPRESS, rf"\$wp{_BCRYPT}", _rounds(BCRYPT_ROUNDS)),
+    _Form("bcrypt in WordPress", WORDPRESS, rf"\$wp{_BCRYPT}", _rounds(WORDPRESS_ROUNDS)),
     _Form("argon2id", "$argon2id$", _ARGON2, _argon2_excess),
     _Form("Django's pbkdf2_sha256", "pbkdf2_sha256$", _DJANGO, _rounds(PBKDF2_ROUNDS)),
     _Form("pbkdf2-sha256", "$pbkdf2-sha256$", rf"\$pbkdf2-sha256{_PBKDF2}{{43}}", _rounds(PBKDF2_ROUNDS)),

@@ -71,6 +71,8 @@ class KeyFolder:
         with self._refusing_what_is_unreadable():
             record = self._record()
             for path in sorted(path for path in self.path.iterdir() if _is_pem(path.name)):
+                if path.is_fifo():
+                    raise UnusableKey(f"{path}: it is a pipe, which keeps its readers waiting")
                 pem = path.read_bytes()
                 # The check of an RSA key takes a tenth of a second, in which no other thread runs: once, also where
                 # another file can't be read, and the folder is read again and again.

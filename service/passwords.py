@@ -121,15 +121,17 @@ class Passwords:
     def _verify(self, password: str, stored_hash: str) -> Verdict:
         is_wordpress = stored_hash.startswith(WORDPRESS)
         secrets = {password}
-        if stored_hash.startswith((WORDPRESS, _PHPASS)):  # it hashes what addslashes and trim made of what was typed
-            secrets.add(password.strip(" \t\n\r\v"))
-            secrets |= {re.sub(r"(['\"\\])", r"\\\1", secret) for secret in secrets}
+        if stored_hash.startswith((WORDPRESS, _PHPASS)):  # it trims, and from a form it has what addslashes made of it
+            trimmed = password.strip(" \t\n\r\v")
+            secrets = {trimmed, re.sub(r"(['\"\\])", r"\\\1", trimmed)}
         if is_wordpress:
             secrets = {_digested(secret) for secret in secrets}
+        elif stored_hash.startswith(_PHPASS):
+            secrets.add(password)  # it is also other software's, which does neither
         plain_hash = stored_hash.removeprefix("$wp")
         if not any(self._context.verify(secret, plain_hash) for secret in secrets):
             if plain_hash.startswith("$2"):  # 2**4 + (2**4 + 2**5 + … + 2**9) = 2**10, as for an unknown user
-                for rounds in range(int(plain_hash[4:6]), self._rounds):
+                for rounds in range(int(plain_hash[4:6]) + len(secrets) - 1, self._rounds):
                     self._hash_for_nothing(rounds)
             return Verdict(False, None)
         is_outdated = is_wordpress or self._context.needs_update(plain_hash)

@@ -31,10 +31,10 @@ class RateLimits:
     @classmethod
     def from_env(cls, env: Environment) -> "RateLimits":
         """Reads and checks these settings alone. Raises InvalidSetting at the first one that is unusable."""
-        storage = _storage(env)
-        longest = _LONGEST_WINDOW if storage else _LONGEST_IN_MEMORY
+        storage, is_on = _storage(env), env.choice("RATE_LIMITS", "ON", ("ON", "OFF")) == "ON"
+        longest = _LONGEST_IN_MEMORY if is_on and not storage else _LONGEST_WINDOW
         return cls(
-            rate_limits=env.choice("RATE_LIMITS", "ON", ("ON", "OFF")) == "ON",
+            rate_limits=is_on,
             rate_limit_login_name=_limit(env, "RATE_LIMIT_LOGIN_NAME", cls.rate_limit_login_name, longest),
             rate_limit_login_address=_limit(env, "RATE_LIMIT_LOGIN_ADDRESS", cls.rate_limit_login_address, longest),
             rate_limit_signup=_limit(env, "RATE_LIMIT_SIGNUP", cls.rate_limit_signup, longest),

@@ -59,7 +59,7 @@ class Tallies:
     async def read(self, limit: Limit, subject: str) -> Tally:
         """What is left for a subject. Raises Overloaded where too many ask."""
         item, key = _keyed(limit, subject)
-        stats = await self._ask(lambda: self._limiter.get_window_stats(item, key), patience=LONGEST_WAIT)
+        stats = await self._ask(lambda: self._limiter.get_window_stats(item, key), reads=True)
         if stats is None:
             return Tally(limit.amount, 0)
         seconds = ceil(stats.reset_time - time.time())
@@ -83,10 +83,10 @@ class Tallies:
         await self._ask(lambda: self._limiter.clear(item, key))
 
     async def _ask(
-        self, question: Callable[[], Awaitable[T]], *, counts: bool = False, patience: float | None = None
+        self, question: Callable[[], Awaitable[T]], *, counts: bool = False, reads: bool = False
     ) -> T | None:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(LONGEST_WAIT if reads else None):
                 await self._connections.acquire()
         except TimeoutError:
             raise Overloaded from None
@@ -99,8 +99,8 @@ class Tallies:
                 asked = question()
                 answer = await (_in_time(asked) if isinstance(self._storage, RedisStorage) else asked)
             except (StorageError, OSError) as error:
-                # One that answers, but counts no more, as where it is full or read-only, still says what it counted.
-                self._is_silent = not isinstance(error.__cause__, ResponseError)
+                # One that only counts no more, as where it is full or read-only, still says what it counted.
+                self._is_silent = reads or not isinstance(error.__cause__, ResponseError)
                 self._note_failure(str(error.__cause__ or error) or type(error).__name__)
                 return None
             self._is_silent = False

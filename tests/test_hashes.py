@@ -73,9 +73,33 @@ async def test_a_password_with_space_around_it_is_the_one_that_was_typed_into_wo
 ) -> None:
     """Which hashes it without, and its own login takes it with; NO-BREAK SPACE is none to PHP's trim."""
     typed = "\t it's  the one\v\r\n"
-    for stored in (made_by(r"it\'s  the one"), made_by("it's  the one"), made_by(typed)):
+    for stored in (made_by(r"it\'s  the one"), made_by("it's  the one")):
         assert (await passwords.verify(typed, stored)).matches
         assert not (await passwords.verify(f"\N{NO-BREAK SPACE}{typed}", stored)).matches
+
+
+async def test_phpass_of_others_than_wordpress_has_what_was_typed(passwords: Passwords) -> None:
+    typed = " it's theirs "
+    assert (await passwords.verify(typed, schemes.phpass.using(rounds=7).hash(typed))).matches
+
+
+async def test_a_wrong_password_takes_as_many_rounds_whatever_the_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """REQUIREMENTS 40: as many as for an unknown user, where the hash has fewer."""
+    spent: list[int] = []
+    context = Passwords(rounds=10, threads=1, queue=5)
+    verify = context._context.verify
+
+    def counting(secret: str, stored_hash: str) -> bool:
+        spent.append(2 ** int(stored_hash[4:6]))
+        return bool(verify(secret, stored_hash))
+
+    monkeypatch.setattr(context._context, "verify", counting)
+    for stored in (None, KNOWN["bcrypt 2y"], wordpress(PASSWORD)):
+        for password in ("a wrong guess", " a wrong 'guess'\n"):
+            spent.clear()
+            assert await context.verify(password, stored) == (False, None)
+            assert sum(spent) == 2**10, (stored, password)
+    context.close()
 
 
 async def test_bcrypt_of_a_lower_cost_is_renewed_and_of_a_higher_one_is_kept() -> None:
@@ -156,7 +180,7 @@ def test_a_thread_that_hashes_in_python_gives_the_event_loop_its_turn_sooner_tha
 
 TOO_COSTLY = {
     "$2b$16$" + KNOWN["bcrypt 2b"][7:]: "a hash of bcrypt with 16 rounds, not 4 to 15",
-    "$wp$2y$31$" + KNOWN["bcrypt 2y"][7:]: "a hash of bcrypt in WordPress with 31 rounds, not 4 to 15",
+    "$wp$2y$31$" + KNOWN["bcrypt 2y"][7:]: "a hash of bcrypt in WordPress with 31 rounds, not 4 to 14",
     KNOWN["argon2id"].replace("m=64", "m=262145"): "a hash of argon2id with m=262145, not 8 p to 262144",
     KNOWN["argon2id"].replace("t=1", "t=99999"): "a hash of argon2id with m times t = 6399936, not 1048576 at most",
     KNOWN["argon2id"].replace("m=64,t=1,p=4", "m=64,t=1,p=9"): "a hash of argon2id with m=64, not 8 p to 262144",

@@ -312,6 +312,14 @@ def test_what_lies_where_a_key_is_written_is_not_followed(rotation: KeyRotation,
     assert stat.S_IMODE((rotation.folder.path / f"{kid}.pem").lstat().st_mode) == 0o600
 
 
+def test_a_pipe_is_no_key_and_keeps_nobody_waiting(rotation: KeyRotation) -> None:
+    """At the start, or in a command, nothing would tell of it."""
+    rotation.new("ES256", NOW)
+    os.mkfifo(rotation.folder.path / "another.pem")
+    with pytest.raises(UnusableKey, match=r"another\.pem: it is a pipe"):
+        rotation.folder.read()
+
+
 def test_many_hands_at_once_lose_nothing(rotation: KeyRotation) -> None:
     """Each has a folder object of its own, as each process has; 24 keys are made and a third of them retired."""
 

@@ -150,6 +150,23 @@ def test_an_event_loop_that_is_late_does_not_take_redis_for_silent(
     assert LOST not in caplog.messages
 
 
+async def test_a_redis_that_refuses_every_connection_is_asked_once_in_a_while(
+    redis: Redis, start: StartClient, name: str
+) -> None:
+    """As where its URL names a database that there is not: no login would have to wait for its refusal."""
+    made = "total_connections_received:"
+
+    def connections() -> int:
+        [line] = [line for line in redis.ask("info", "stats").splitlines() if line.startswith(made)]
+        return int(line.removeprefix(made))
+
+    before, began = connections(), time.monotonic()
+    async with start(limits=limits(rate_limit_storage=f"redis://127.0.0.1:{redis.port}/99")) as client:
+        assert await statuses(client, 40, name, PASSWORD) == [200] * 40
+    took = time.monotonic() - began
+    assert 2 <= connections() - before <= 4 + 2 * took / RETRY_INTERVAL, "the two of asking among them"
+
+
 async def test_connections_that_redis_closed_as_idle_are_not_noticed(
     redis: Redis, start: StartClient, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -300,6 +300,7 @@ def test_a_limit_over_days_is_for_redis() -> None:
         settings = Settings.from_env({**GOOD, "RATE_LIMIT_SIGNUP": text, "RATE_LIMIT_STORAGE": "redis://:pw@h/0"})
         assert settings.limits.rate_limit_signup == (20, seconds)
     assert Settings.from_env({**GOOD, "RATE_LIMIT_SIGNUP": "20/1h"}).limits.rate_limit_signup == (20, 3600)
+    assert not Settings.from_env({**GOOD, "RATE_LIMITS": "off", "RATE_LIMIT_SIGNUP": "20/30d"}).limits.rate_limits
 
 
 def test_the_settings_of_keys_can_be_read_alone() -> None:

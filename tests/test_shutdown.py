@@ -102,11 +102,12 @@ async def test_a_thread_that_hangs_does_not_keep_the_process_from_ending(
     folder = tmp_path / "keys"
     Operator(folder).run("new")
     with Server(mariadb.url, tmp_path, JWT_KEYS=str(folder)) as server, ExitStack() as stack:
-        os.mkfifo(folder / "hanging.pem")
+        (folder / "ring.json").unlink()
+        os.mkfifo(folder / "ring.json")
         async with asyncio.timeout(20):
             while True:
                 with suppress(OSError):  # nobody reads it yet
-                    pipe = os.open(folder / "hanging.pem", os.O_WRONLY | os.O_NONBLOCK)
+                    pipe = os.open(folder / "ring.json", os.O_WRONLY | os.O_NONBLOCK)
                     break
                 await asyncio.sleep(0.01)
         stack.callback(os.close, pipe)
