@@ -4,9 +4,7 @@ import random
 from pathlib import Path
 
 from bench.database import connect
-from bench.seed import SECRET
-from service.keys import KeyRing, secret_key
-from service.tokens import Tokens
+from bench.seed import TOKENS
 
 SAMPLE = 20_000  # sessions that are refreshed, or all where there are fewer
 _SAMPLE = """
@@ -32,11 +30,10 @@ def bytes_a_session(url: str, size: int) -> float:
 
 def write_tokens(path: Path, url: str, size: int, *, behind: int) -> None:
     """Writes refresh tokens of sessions from all over the table, a line each, so many generations behind them."""
-    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=3600)
     with connect(url) as cursor:
         cursor.execute(_SAMPLE, (max(1, size // SAMPLE), SAMPLE))
         lines = [
-            tokens.issue_refresh(
+            TOKENS.issue_refresh(
                 user_id=user,
                 username=name,
                 session_id=session,

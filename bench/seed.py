@@ -19,15 +19,20 @@ from service.tokens import Tokens
 
 SECRET = "for-the-bench-only-0123456789abcdefghij"  # noqa: S105  # of a server that lives for minutes
 PASSWORD = "correct horse"  # noqa: S105
+TOKENS = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)
 BATCH = 2000
 R = TypeVar("R")
 
 
+def lasting_token(*, user_id: str, username: str, session_id: str) -> str:
+    """An access token for the longest run: issued tomorrow, since verify takes none for long after its `iat`."""
+    tomorrow = int(time.time()) + 86400
+    return TOKENS.issue_access(user_id=user_id, username=username, session_id=session_id, now=tomorrow)
+
+
 def seed(url: str, folder: Path, *, users: int, sessions: int, rounds: int = 12) -> None:
     """Writes logins, signups, access and refresh tokens, a line each, to files in `folder`."""
-    tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)
     now = int(time.time())
-    tomorrow = now + 86400  # no run takes as long; and after `iat` verify takes none for longer than JWT_EXPIRY
     moment, until = (datetime.fromtimestamp(t, UTC).replace(tzinfo=None) for t in (now, now + 7 * 86400))
     stored = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds)).decode()
     names = [(str(uuid7()), f"user-{number:05}") for number in range(users)]
@@ -46,14 +51,11 @@ def seed(url: str, folder: Path, *, users: int, sessions: int, rounds: int = 12)
             )
         cursor.execute("update refresh_tokens set generation = 1 order by id limit %s", sessions // 2)
     _write(folder / "logins", (f'{{"username":"{name}","password":"{PASSWORD}"}}' for _, name in names))
-    _write(
-        folder / "access",
-        (tokens.issue_access(user_id=u, username=name, session_id=s, now=tomorrow) for s, u, name in opened),
-    )
+    _write(folder / "access", (lasting_token(user_id=u, username=name, session_id=s) for s, u, name in opened))
     _write(
         folder / "refresh",
         (
-            tokens.issue_refresh(
+            TOKENS.issue_refresh(
                 user_id=u, username=name, session_id=s, generation=0, issued_at=now, expires_at=now + 7 * 86400
             )
             for s, u, name in opened

@@ -119,27 +119,31 @@ class Passwords:
         self._context.verify("", f"$2b${rounds:02}${'.' * 53}")  # well formed, and nobody's
 
     def _verify(self, password: str, stored_hash: str) -> Verdict:
-        is_wordpress = stored_hash.startswith(WORDPRESS)
-        secrets = {password}
-        if stored_hash.startswith((WORDPRESS, _PHPASS)):  # it trims, and from a form it has what addslashes made of it
-            trimmed = password.strip(" \t\n\r\v")
-            secrets = {trimmed, re.sub(r"(['\"\\])", r"\\\1", trimmed)}
-        if is_wordpress:
-            secrets = {_digested(secret) for secret in secrets}
-        elif stored_hash.startswith(_PHPASS):
-            secrets.add(password)  # it is also other software's, which does neither
+        secrets = _secrets(password, stored_hash)
         plain_hash = stored_hash.removeprefix("$wp")
         if not any(self._context.verify(secret, plain_hash) for secret in secrets):
-            if plain_hash.startswith("$2"):  # 2**4 + (2**4 + 2**5 + … + 2**9) = 2**10, as for an unknown user
+            if plain_hash.startswith("$2"):
+                # 2**4 + (2**4 + 2**5 + … + 2**9) = 2**10, as for an unknown user; two of 2**4 have cost as one of 2**5.
                 for rounds in range(int(plain_hash[4:6]) + len(secrets) - 1, self._rounds):
                     self._hash_for_nothing(rounds)
             return Verdict(False, None)
-        is_outdated = is_wordpress or self._context.needs_update(plain_hash)
+        is_outdated = stored_hash != plain_hash or self._context.needs_update(plain_hash)
         return Verdict(True, self._context.hash(password) if is_outdated and _is_hashable(password) else None)
 
     def close(self) -> None:
         """Drops the hashes that wait and waits for those that run."""
         self._threads.close()
+
+
+def _secrets(password: str, stored_hash: str) -> set[str]:
+    """What may have been hashed, when this was typed; with bcrypt one or two."""
+    if not stored_hash.startswith((WORDPRESS, _PHPASS)):
+        return {password}
+    trimmed = password.strip(" \t\n\r\v")  # WordPress does, and what a form sent it has gone through addslashes
+    spellings = {trimmed, re.sub(r"(['\"\\])", r"\\\1", trimmed)}
+    if stored_hash.startswith(WORDPRESS):
+        return {_digested(spelling) for spelling in spellings}
+    return spellings | {password}  # phpass has other users too
 
 
 def _digested(password: str) -> str:

@@ -47,7 +47,7 @@ def _limit(env: Environment, name: str, default: Limit, longest: int) -> Limit:
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,7})([smhd])", text)
     limit = Limit(int(match[1]), int(match[2]) * UNITS[match[3]]) if match else Limit(0, 0)
     if limit.amount < 1 or not 1 <= limit.seconds <= longest:
-        form = "a number and a time, such as 20/15m, of 1h at most or with RATE_LIMIT_STORAGE of 30d"
+        form = "such as 20/15m: a number, and 1h at most, or 30d with RATE_LIMIT_STORAGE"
         raise InvalidSetting(name, f"must be {form}; not {text!r}")
     return limit
 

@@ -18,7 +18,7 @@ from service.errors import Overloaded
 from service.ratelimits import Limit
 
 TIMEOUT = 0.25  # seconds
-SLICES = 25  # of TIMEOUT; one counts once, however late the event loop is: a connection takes some ten turns of it
+SLICES = 25  # of TIMEOUT, each of which the event loop may be late for: to connect takes some ten turns of it
 RETRY_INTERVAL = 1  # seconds
 SWEEP_INTERVAL = 10  # seconds
 LONGEST_WAIT = 1  # seconds
@@ -96,8 +96,7 @@ class Tallies:
                 return None
             self._next_try = now + RETRY_INTERVAL  # so that one alone tries it, while others go on
             try:
-                asked = question()
-                answer = await (_in_time(asked) if isinstance(self._storage, RedisStorage) else asked)
+                answer = await (_in_time(question()) if isinstance(self._storage, RedisStorage) else question())
             except (StorageError, OSError) as error:
                 # One that only counts no more, as where it is full or read-only, still says what it counted.
                 self._is_silent = reads or not isinstance(error.__cause__, ResponseError)

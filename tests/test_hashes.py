@@ -71,7 +71,7 @@ async def test_a_password_with_quotes_is_the_one_that_was_typed_into_wordpress(
 async def test_a_password_with_space_around_it_is_the_one_that_was_typed_into_wordpress(
     passwords: Passwords, made_by: Callable[[str], str]
 ) -> None:
-    """Which hashes it without, and its own login takes it with; NO-BREAK SPACE is none to PHP's trim."""
+    """It hashes what is between, whoever types it; NO-BREAK SPACE is not space to PHP's trim."""
     typed = "\t it's  the one\v\r\n"
     for stored in (made_by(r"it\'s  the one"), made_by("it's  the one")):
         assert (await passwords.verify(typed, stored)).matches

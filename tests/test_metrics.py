@@ -39,14 +39,10 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 
 def series(port: int) -> dict[Series, float]:
     """A scrape: each series, by its name and labels, and its value."""
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10, verify=NO_TLS).raise_for_status().text
-    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+    return parsed(httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10, verify=NO_TLS).raise_for_status().text)
 
 
-def exposed(observer: Metrics) -> dict[Series, float]:
-    """What a scrape would get."""
-    text = generate_latest(observer._served).decode()
+def parsed(text: str) -> dict[Series, float]:
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
 
@@ -405,7 +401,7 @@ def test_a_request_is_in_the_bucket_of_its_time() -> None:
 
     observer = Metrics()
     asyncio.run(observe())
-    found = exposed(observer)
+    found = parsed(generate_latest(observer._served).decode())
     for route in ("/auth/verify", "/auth/login"):
         assert total(found, f"{DURATION}_bucket", route=route, le="0.25") == 0
         assert total(found, f"{DURATION}_bucket", route=route, le="0.5") == 1
@@ -453,18 +449,13 @@ def test_a_bad_worker_is_not_hidden_by_a_good_one(tmp_path: Path) -> None:
     good |= {"sampled_timestamp_seconds": 1000}
     with ExitStack() as stack:
         for values in (bad, good):
-            command = [
-                sys.executable,
-                "-c",
-                WORKER,
-                str(tmp_path),
-                *(f"{name}={value}" for name, value in values.items()),
-            ]
+            said = [f"{name}={value}" for name, value in values.items()]
+            command = [sys.executable, "-c", WORKER, str(tmp_path), *said]
             env = {**untraced(), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
             worker = stack.enter_context(
                 subprocess.Popen(command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             )
             assert worker.stdout
             assert worker.stdout.readline() == b"\n"
-        found = exposed(Metrics(tmp_path))
+        found = parsed(generate_latest(Metrics(tmp_path)._served).decode())
     assert {name: total(found, f"mstack_auth_{name}") for name in bad} == bad

@@ -57,7 +57,7 @@ def test_the_endpoints_answer_what_is_printed(server: Server) -> None:
     ("sentence", "found", "said"),
     [
         (
-            "None waits for it longer than ¼ s, or 25 turns of an event loop that is late",
+            "No question waits longer than ¼ s, or 25 turns of an event loop that is late",
             (tallies.TIMEOUT, tallies.SLICES),
             (0.25, 25),
         ),

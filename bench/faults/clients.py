@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from bench.faults.requests import Answer, Service, Session, User
-from bench.seed import PASSWORD, SECRET
-from service.keys import KeyRing, secret_key
-from service.tokens import Tokens
+from bench.seed import PASSWORD, lasting_token
 
 PAUSE = 0.1  # seconds before the same is asked again
 VERIFY_INTERVAL = 0.02
@@ -126,9 +124,7 @@ class Load:
             await asyncio.sleep(PAUSE)
 
     async def _verify_on(self) -> None:
-        tokens = Tokens(KeyRing(secret_key(SECRET.encode())), access_lifetime=300)
-        tomorrow = int(time.time()) + 86400  # after `iat` verify takes none for longer than JWT_EXPIRY
-        token = tokens.issue_access(user_id="u", username="watcher", session_id="watcher", now=tomorrow)
+        token = lasting_token(user_id="u", username="watcher", session_id="watcher")
         while not self._stopping.is_set():
             await self._service.ask("verify", "watcher", token=token)
             await asyncio.sleep(VERIFY_INTERVAL)
