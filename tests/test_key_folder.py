@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -478,6 +478,25 @@ async def watching(watch: KeyWatch) -> AsyncIterator[list[KeyRing]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@asynccontextmanager
+async def hanging(path: Path) -> AsyncIterator[BinaryIO]:
+    """A pipe in the place of a file, once somebody waits for what it holds, as on a network that is gone."""
+    path.unlink()
+    os.mkfifo(path)
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(OSError):  # nobody reads it yet
+                descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+                break
+            await asyncio.sleep(0.01)
+    with open(descriptor, "wb") as pipe:  # noqa: PTH123
+        try:
+            yield pipe
+        finally:
+            if path.is_fifo():  # else whoever reads it once more would wait for ever
+                path.unlink()
+
+
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not condition():
@@ -518,23 +537,21 @@ async def test_a_running_service_takes_over_each_change_and_keeps_the_last_good_
 async def test_a_folder_that_hangs_is_told_and_the_service_goes_on_when_it_is_back(
     rotation: KeyRotation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A folder on a network that is gone; a pipe that nobody writes to stands for it."""
     monkeypatch.setattr(keywatch, "POLL", 0.01)
     monkeypatch.setattr(keywatch, "LONGEST_READING", 0.5)
     first = rotation.new("ES256", NOW)
     watch = KeyWatch("ES256", [], rotation.folder.path)
     second = rotation.new("ES256", NOW)
-    record = (rotation.folder.path / "ring.json").read_bytes()
-    (rotation.folder.path / "ring.json").unlink()
-    os.mkfifo(rotation.folder.path / "ring.json")
+    path = rotation.folder.path / "ring.json"
+    record = path.read_bytes()
     async with watching(watch) as rings:
-        await until(lambda: watch.is_unusable)
-        assert caplog.messages == ["keys_unusable"]
-        assert caplog.records[0].__dict__["reason"].endswith("it could not be read within 0.5 seconds")
-        with open(os.open(rotation.folder.path / "ring.json", os.O_WRONLY), "wb") as pipe:  # noqa: PTH123
+        async with hanging(path) as pipe:
+            await until(lambda: watch.is_unusable)
+            assert caplog.messages == ["keys_unusable"]
+            assert caplog.records[0].__dict__["reason"].endswith("it could not be read within 0.5 seconds")
+            path.unlink()
+            path.write_bytes(record)
             pipe.write(record)
-            (rotation.folder.path / "ring.json").unlink()
-            (rotation.folder.path / "ring.json").write_bytes(record)
         await until(lambda: rings[-1].kids == [first, second])
         assert not watch.is_unusable
 

@@ -1,9 +1,7 @@
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -14,6 +12,7 @@ from tests.conftest import PASSWORD, StartClient
 from tests.operators import Operator
 from tests.server import Server, TracedServer
 from tests.test_health import GOOD, readiness, until
+from tests.test_key_folder import hanging
 
 
 @pytest.mark.parametrize("arguments", [(), ("--timeout-graceful-shutdown", "1"), ("--workers", "2")], ids=" ".join)
@@ -98,20 +97,12 @@ async def test_a_second_signal_is_not_delayed(mariadb: LocalDatabase, tmp_path: 
 async def test_a_thread_that_hangs_does_not_keep_the_process_from_ending(
     mariadb: LocalDatabase, tmp_path: Path
 ) -> None:
-    """A folder of keys on a network that is gone; a pipe that nobody writes to stands for it."""
+    """Such as one that reads a folder of keys on a network that is gone."""
     folder = tmp_path / "keys"
     Operator(folder).run("new")
-    with Server(mariadb.url, tmp_path, JWT_KEYS=str(folder)) as server, ExitStack() as stack:
-        (folder / "ring.json").unlink()
-        os.mkfifo(folder / "ring.json")
-        async with asyncio.timeout(20):
-            while True:
-                with suppress(OSError):  # nobody reads it yet
-                    pipe = os.open(folder / "ring.json", os.O_WRONLY | os.O_NONBLOCK)
-                    break
-                await asyncio.sleep(0.01)
-        stack.callback(os.close, pipe)
-        assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
+    with Server(mariadb.url, tmp_path, JWT_KEYS=str(folder)) as server:
+        async with hanging(folder / "ring.json"):
+            assert await asyncio.to_thread(server.stop, signal.SIGTERM) == 0
     assert "Traceback" not in server.log.read_text()
 
 
